@@ -1,0 +1,111 @@
+"""The experiment contract: a researcher writes one trial, the engine runs a pack of them.
+
+This module and every experiment module import torch only inside methods, so that
+`phasecube plan` answers without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from phasecube.engine.streams import Stream
+
+
+class Params(BaseModel):
+    """The parameters of an experiment: name, type, default and bounds of each.
+
+    A float varies inside a pack; an int, string or bool is static (it may change
+    shapes). `Field(json_schema_extra={"static": True})` on a field overrides that.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=False)
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return (parameter, message) for each combination of values that cannot work."""
+        return []
+
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is recorded under a name. A measure with a `dim` is a vector over its labels."""
+
+    long_name: str
+    unit: str = "1"
+    dim: str | None = None
+    recorded: bool = True  # by default; a costly measure says False and is asked for by name
+
+
+class Trial(Protocol):
+    """One trial at one step, as `loss` and `measure` see it; under vmap one lane of a pack.
+
+    A varying parameter in `params` is a 0-d tensor, a static one a plain value.
+    """
+
+    @property
+    def params(self) -> Any: ...
+    @property
+    def data(self) -> Mapping[str, Tensor]: ...
+    @property
+    def weights(self) -> Mapping[str, Tensor]: ...
+    @property
+    def rng(self) -> Stream: ...
+    def model(self, *inputs: Any) -> Any:
+        """Return the module's output under this trial's weights."""
+
+
+class Experiment(Generic[P]):
+    """One trial of training: a model, its data, a loss and measures. Stateless.
+
+    `version` rises whenever the numbers of a trial change; it is part of every digest.
+    `defaults` replaces defaults of `RunParams` (optimizer, lr, steps, ...).
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    params_type: ClassVar[type[Params]]
+    measures: ClassVar[Mapping[str, Measure]]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+
+    def model(self, params: P) -> nn.Module:
+        """Return an ordinary module; its shapes may depend on static parameters only."""
+        raise NotImplementedError
+
+    def init(self, model: nn.Module, params: P, stream: Stream) -> None:
+        """Fill the weights in place; by default they stay as the module's constructor drew
+        them under a generator seeded from the trial's stream."""
+
+    def data(self, params: P, stream: Stream) -> dict[str, Tensor]:
+        """Return the trial's tensors; equal shapes for equal static parameters."""
+        raise NotImplementedError
+
+    def loss(self, trial: Trial) -> Tensor:
+        """Return the scalar that the optimizer decreases."""
+        raise NotImplementedError
+
+    def measure(self, trial: Trial, wanted: frozenset[str]) -> dict[str, Tensor]:
+        """Return at least the `wanted` measures: scalars, or vectors in label order.
+
+        `train_loss`, `gradient_norm` and `weight_norm` are recorded by the engine itself.
+        """
+        return {}
+
+    def labels(self, measure: str, params: P) -> tuple[str, ...]:
+        """Return the labels along the dim of a vector measure."""
+        raise NotImplementedError
+
+
+ENGINE_MEASURES: Mapping[str, Measure] = {
+    "train_loss": Measure("training loss on the step's batch"),
+    "gradient_norm": Measure("Euclidean norm of the gradient"),
+    "weight_norm": Measure("Euclidean norm of all weights"),
+}

@@ -1,0 +1,11 @@
+"""The experiments that ship; one file and one line here each."""
+
+from __future__ import annotations
+
+_HERE = "phasecube.engine.experiments"
+
+EXPERIMENTS = {
+    "modular_arithmetic": f"{_HERE}.modular_arithmetic:ModularArithmetic",
+    "lazy_to_rich": f"{_HERE}.lazy_to_rich:LazyToRich",
+    "linear_teacher": f"{_HERE}.linear_teacher:LinearTeacher",
+}

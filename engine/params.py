@@ -1,0 +1,77 @@
+"""The parameters of a trial: those every run has, those of the experiment, one flat namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from phasecube.engine.experiment import Experiment, Params
+
+VARIES = {"static": False}
+
+
+class RunParams(Params):
+    """What every trained experiment has beside its own parameters."""
+
+    seed: int = Field(0, ge=0, lt=2**63, json_schema_extra=VARIES, description="root of all streams")
+    steps: int = Field(1000, ge=1, le=2**31 - 1, description="optimizer steps")
+    dtype: Literal["float32", "float64"] = Field("float32", description="precision of training")
+    optimizer: str = Field("sgd", description="update rule, a key of OPTIMIZERS")
+    lr: float = Field(0.1, ge=0, description="learning rate")
+    momentum: float = Field(0.0, ge=0, lt=1, description="sgd: momentum")
+    nesterov: bool = Field(False, description="sgd: Nesterov momentum")
+    beta1: float = Field(0.9, ge=0, lt=1, description="adam, adamw: decay of the first moment")
+    beta2: float = Field(0.999, ge=0, lt=1, description="adam, adamw: decay of the second moment")
+    eps: float = Field(1e-8, gt=0, description="adam, adamw: added to the root of the second moment")
+    weight_decay: float = Field(
+        0.0, ge=0, description="sgd, adamw: decoupled decay, theta -= lr * weight_decay * theta"
+    )
+    l2: float = Field(0.0, ge=0, description="sgd, adam: coupled decay, gradient += l2 * theta")
+    gradient_projection: Literal["none", "orthogonal"] = Field(
+        "none", description="orthogonal: perpGrad, the gradient's part along each weight removed"
+    )
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter: its type and bounds, default, and whether it is static in a pack."""
+
+    name: str
+    field: FieldInfo
+    default: Any
+    static: bool
+    source: Literal["run", "experiment"]
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        annotation: Any = Annotated[self.field.annotation, self.field]
+        return TypeAdapter(annotation, config=Params.model_config)
+
+    def validate(self, value: Any) -> Any:
+        """Return `value` as the parameter's type; raise ValueError that says what is wrong."""
+        try:
+            return self.adapter.validate_python(value)
+        except ValidationError as error:
+            raise ValueError("; ".join(e["msg"] for e in error.errors())) from error
+
+
+def _is_static(info: FieldInfo) -> bool:
+    extra = info.json_schema_extra
+    if isinstance(extra, dict) and "static" in extra:
+        return bool(extra["static"])
+    return info.annotation is not float
+
+
+def parameters(experiment: Experiment[Any] | type[Experiment[Any]]) -> Mapping[str, Param]:
+    """Return every parameter of a trial of `experiment`, run parameters first."""
+    found: dict[str, Param] = {}
+    for source, model in (("run", RunParams), ("experiment", experiment.params_type)):
+        for name, info in model.model_fields.items():
+            default = experiment.defaults.get(name, info.default)
+            found[name] = Param(name, info, default, _is_static(info), source)  # type: ignore[arg-type]
+    return found
