@@ -1,0 +1,69 @@
+"""What the documents say is so: links resolve, and the code they show runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and "demo" not in p.parts)
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
+    targets = [t for t in LINK.findall(page.read_text()) if "://" not in t]
+    assert [t for t in targets if not (page.parent / t).exists()] == []
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return [body for lang, body in BLOCK.findall((ROOT / page).read_text()) if lang == language]
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = re.sub(r"^phasecube\b", f"{sys.executable} -m phasecube", command)
+    return subprocess.run(
+        ["bash", "-ec", command], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_the_own_experiments_of_the_page_run_as_written(tmp_path: Path) -> None:
+    page = "docs/your-own-experiment.md"
+    for code in blocks(page, "python"):
+        name = "my_experiment.py" if "class Sine(" in code else "my_training.py"
+        (tmp_path / name).write_text(code)
+    (tmp_path / "sine.toml").write_text(blocks(page, "toml")[0])
+    (tmp_path / "train.toml").write_text(
+        'name = "train"\nexperiment = "my_training.py:train"\nfixed = { steps = 20 }\n'
+        "[axes.lr]\nvalues = [0.1, 0.3]\n[record]\nsteps = { every = 1 }\n"
+    )
+    for sweep in ("sine", "train"):
+        done = shell(f"phasecube run {sweep}.toml", tmp_path)
+        assert done.returncode == 0, done.stderr
+    check = (
+        "import phasecube\n"
+        "sine = phasecube.open('studies/sine'); train = phasecube.open('studies/train')\n"
+        "assert (sine.outcome == 1).all() and sine.sizes['seed'] == 5\n"
+        "assert float(sine.test_loss.sel(noise=0.0, lr=0.01, method='nearest').isel(step=-1).median()) < 0.1\n"
+        "lr = train.lr.values\n"
+        "assert abs(train.loss.isel(step=3).values - (1 - 2 * lr) ** 6).max() < 1e-6\n"
+    )
+    done = shell(f'phasecube --help > /dev/null; {sys.executable} -c "{check}"', tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
+    """Every `sh` block is run in order in one empty folder, every `python` block after them."""
+    for command in "\n".join(blocks("docs/tutorial.md", "sh")).splitlines():
+        done = shell(command, tmp_path)
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+    code = "\n".join(blocks("docs/tutorial.md", "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
