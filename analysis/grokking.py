@@ -1,0 +1,244 @@
+"""Grokking: when a trial memorised, when it generalised, and which of four phases it is in.
+
+    t_mem   first record with the training measure past its threshold
+    t_grok  first record with the validation measure past its threshold
+    confusion       t_mem never came
+    memorisation    t_mem came, t_grok never
+    comprehension   both, and t_grok is close behind
+    grokking        both, and t_grok comes late
+
+Close behind: t_grok / max(t_mem, first record interval) <= max_ratio, or, with
+`max_delay`, t_grok - t_mem <= max_delay. "Never" is "not within the trial's steps". A
+trial that diverged, failed or has not run is in no phase and says so. Power et al. 2022,
+arXiv:2201.02177; the four phases: Liu et al. 2022, arXiv:2205.10343.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from phasecube.analysis.intervals import wilson
+from phasecube.analysis.order_parameters import (
+    Onset,
+    Seen,
+    delay,
+    first_interval,
+    initial_value,
+    onset,
+    ratio,
+)
+from phasecube.engine.errors import StudyError
+from phasecube.engine.record import Outcome
+
+
+class Phase(IntEnum):
+    """The phase of a trial, or why it has none."""
+
+    NOT_PLANNED = 0
+    NOT_RUN = 1
+    COMPREHENSION = 2
+    GROKKING = 3
+    MEMORISATION = 4
+    CONFUSION = 5
+    DIVERGED = 6
+    LOST = 7
+
+
+SETTLED_PHASES = (
+    Phase.COMPREHENSION,
+    Phase.GROKKING,
+    Phase.MEMORISATION,
+    Phase.CONFUSION,
+    Phase.DIVERGED,
+    Phase.LOST,
+)
+PHASE_ATTRS = {
+    "flag_values": np.array([int(p) for p in Phase], np.uint8),
+    "flag_meanings": " ".join(p.name for p in Phase),
+}
+
+
+@dataclass(frozen=True)
+class GrokkingRule:
+    """What counts as memorised and generalised.
+
+    With `above` the measures must reach their thresholds from below (accuracies), without
+    it from above (losses). `relative_to`: "initial" takes a threshold as a share of each
+    trial's first recorded value of the same measure, so that 0.02 is 2 % of it.
+    """
+
+    train: str = "train_accuracy"
+    validation: str = "val_accuracy"
+    train_threshold: float = 0.95
+    validation_threshold: float = 0.95
+    above: bool = True
+    relative_to: Literal["none", "initial"] = "none"
+    sustained: bool = False
+    max_ratio: float = 3.0
+    max_delay: float | None = None
+
+    def sentence(self) -> str:
+        """Return the rule in words, for captions."""
+        sign = ("≥" if self.above else "≤") + (" sustained at" if self.sustained else "")
+        of = " of its first value" if self.relative_to == "initial" else ""
+        close = (
+            f"t_grok / t_mem ≤ {self.max_ratio:g}"
+            if self.max_delay is None
+            else f"t_grok − t_mem ≤ {self.max_delay:g} steps"
+        )
+        return (
+            f"t_mem: {self.train} {sign} {self.train_threshold:g}{of}; "
+            f"t_grok: {self.validation} {sign} {self.validation_threshold:g}{of}; "
+            f"comprehension where {close}"
+        )
+
+
+def onsets(ds: xr.Dataset, rule: GrokkingRule) -> tuple[Onset, Onset]:
+    """Return (t_mem, t_grok) of every trial."""
+
+    def one(measure: str, threshold: float) -> Onset:
+        level = (
+            threshold * initial_value(ds, measure) if rule.relative_to == "initial" else threshold
+        )
+        return onset(ds, measure, level, above=rule.above, sustained=rule.sustained)
+
+    return (
+        one(rule.train, rule.train_threshold),
+        one(rule.validation, rule.validation_threshold),
+    )
+
+
+def grokking(ds: xr.Dataset, rule: GrokkingRule | None = None) -> xr.Dataset:
+    """Return t_mem, t_grok, delay, ratio (each with _after and _seen) and phase per trial."""
+    rule = rule or GrokkingRule()
+    t_mem, t_grok = onsets(ds, rule)
+    lag = delay(t_mem, t_grok)
+    relative = ratio(t_mem, t_grok, log_interval=first_interval(ds))
+    late = relative.step > rule.max_ratio if rule.max_delay is None else lag.step > rule.max_delay
+    phase = xr.where(
+        t_mem.observed & t_grok.observed,
+        xr.where(late, int(Phase.GROKKING), int(Phase.COMPREHENSION)),
+        xr.where(t_mem.observed, int(Phase.MEMORISATION), int(Phase.CONFUSION)),
+    )
+    # A trial that is still running is in no phase yet, unless both onsets have been seen.
+    waiting = (t_mem.seen == Seen.NOT_RUN) | (t_grok.seen == Seen.NOT_RUN)
+    phase = xr.where(waiting, int(Phase.NOT_RUN), phase)
+    # How a trial ended goes before what it reached on the way.
+    outcome = ds.outcome
+    for ended, named in (
+        (Outcome.DIVERGED, Phase.DIVERGED),
+        (Outcome.FAILED, Phase.LOST),
+        (Outcome.OUT_OF_MEMORY, Phase.LOST),
+        (Outcome.NOT_PLANNED, Phase.NOT_PLANNED),
+    ):
+        phase = xr.where(outcome == ended, int(named), phase)
+    return xr.merge(
+        [
+            t_mem.dataset("t_mem", f"first step with {rule.train} past its threshold"),
+            t_grok.dataset("t_grok", f"first step with {rule.validation} past its threshold"),
+            lag.dataset("delay", "t_grok - t_mem"),
+            relative.dataset("ratio", "t_grok / t_mem", unit="1"),
+            phase.astype(np.uint8)
+            .assign_attrs(long_name="phase", rule=rule.sentence(), **PHASE_ATTRS)
+            .to_dataset(name="phase"),
+        ],
+        combine_attrs="drop_conflicts",
+        compat="override",
+        join="exact",
+    )
+
+
+def majority(
+    phase: xr.DataArray, over: Sequence[Hashable], *, confidence: float = 0.95
+) -> xr.Dataset:
+    """Return each cell's commonest phase over the dims `over`, and how sure it is.
+
+    Variables: phase; share of the settled trials in it with share_low and share_high
+    (Wilson); n_settled; count (over a new dim `of_phase`). Of phases equally common the
+    first in the order of `Phase` is named. A cell without a settled trial is NOT_RUN, or
+    NOT_PLANNED if it has no trial at all.
+    """
+    count = xr.concat([(phase == p).sum(over) for p in SETTLED_PHASES], dim="of_phase")
+    count = count.transpose(..., "of_phase").assign_coords(
+        of_phase=[p.name.lower() for p in SETTLED_PHASES]
+    )
+    n_settled = count.sum("of_phase")
+    best = count.argmax("of_phase")
+    named = xr.DataArray(np.array(SETTLED_PHASES, np.uint8), dims="of_phase")[best]
+    planned = (phase != Phase.NOT_PLANNED).any(over)
+    empty = xr.where(planned, np.uint8(Phase.NOT_RUN), np.uint8(Phase.NOT_PLANNED))
+    hits = count.max("of_phase")
+    share = wilson(hits.values, n_settled.values, confidence=confidence)
+    dims = hits.dims
+    return xr.Dataset(
+        {
+            "phase": named.drop_vars("of_phase", errors="ignore")
+            .where(n_settled > 0, empty)
+            .astype(np.uint8)
+            .assign_attrs(long_name="commonest phase", **PHASE_ATTRS),
+            "share": (dims, share.value, {"long_name": "share of settled trials in it"}),
+            "share_low": (dims, share.low),
+            "share_high": (dims, share.high),
+            "n_settled": n_settled,
+            "count": count,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class DelayLaw:
+    """log t_grok = slope * log(lr * weight_decay) + intercept over trials seen to grok.
+
+    `low`, `high`: the interval of the slope at `confidence` under independent errors.
+    `n_censored` trials had not grokked by their end; they are left out, which pulls the
+    slope towards 0 where they gather at small lr * weight_decay.
+    """
+
+    slope: float
+    low: float
+    high: float
+    intercept: float
+    r_squared: float
+    n: int
+    n_censored: int
+    confidence: float
+
+
+def delay_law(
+    t_grok: Onset, lr: xr.DataArray, weight_decay: xr.DataArray, *, confidence: float = 0.95
+) -> DelayLaw:
+    """Fit the delay law by least squares; raise StudyError with fewer than 3 points.
+
+    A slope of -1 is expected where weight decay drives the onset.
+    """
+    from scipy import stats
+
+    rate, step, censored = (
+        np.asarray(a.values).ravel()
+        for a in xr.broadcast(lr * weight_decay, t_grok.step, t_grok.censored)
+    )
+    usable = np.isfinite(step) & (step > 0) & (rate > 0)
+    if usable.sum() < 3 or np.unique(rate[usable]).size < 2:
+        raise StudyError(
+            f"the delay law needs 3 trials that grokked at 2 different lr * weight_decay > 0, "
+            f"found {usable.sum()} trials at {np.unique(rate[usable]).size}"
+        )
+    fit = stats.linregress(np.log(rate[usable]), np.log(step[usable]))
+    half = float(stats.t.ppf(0.5 + confidence / 2, int(usable.sum()) - 2)) * float(fit.stderr)
+    slope = float(fit.slope)
+    return DelayLaw(
+        slope,
+        slope - half,
+        slope + half,
+        float(fit.intercept),
+        float(fit.rvalue) ** 2,
+        int(usable.sum()),
+        int((censored.astype(bool) & (rate > 0)).sum()),
+        confidence,
+    )
