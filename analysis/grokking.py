@@ -27,6 +27,7 @@ from phasecube.analysis.intervals import wilson
 from phasecube.analysis.order_parameters import (
     Onset,
     Seen,
+    curve,
     delay,
     first_interval,
     initial_value,
@@ -117,36 +118,45 @@ def onsets(ds: xr.Dataset, rule: GrokkingRule) -> tuple[Onset, Onset]:
 def grokking(ds: xr.Dataset, rule: GrokkingRule | None = None) -> xr.Dataset:
     """Return t_mem, t_grok, delay, ratio (each with _after and _seen) and phase per trial."""
     rule = rule or GrokkingRule()
+    trials = [d for d in curve(ds, rule.train).dims if d != "step"]
+    ds = ds.transpose(*trials, ...)  # one order of dims: the masks below are plain arrays
     t_mem, t_grok = onsets(ds, rule)
     lag = delay(t_mem, t_grok)
     relative = ratio(t_mem, t_grok, log_interval=first_interval(ds))
     late = relative.step > rule.max_ratio if rule.max_delay is None else lag.step > rule.max_delay
-    phase = xr.where(
-        t_mem.observed & t_grok.observed,
-        xr.where(late, int(Phase.GROKKING), int(Phase.COMPREHENSION)),
-        xr.where(t_mem.observed, int(Phase.MEMORISATION), int(Phase.CONFUSION)),
+    values = np.select(
+        [
+            # How a trial ended goes before what it reached on the way.
+            (ds.outcome == Outcome.NOT_PLANNED).values,
+            (ds.outcome == Outcome.DIVERGED).values,
+            ds.outcome.isin([Outcome.FAILED, Outcome.OUT_OF_MEMORY]).values,
+            # Still running, so in no phase yet, unless both onsets have been seen.
+            ((t_mem.seen == Seen.NOT_RUN) | (t_grok.seen == Seen.NOT_RUN)).values,
+            (t_mem.observed & t_grok.observed & late).values,
+            (t_mem.observed & t_grok.observed).values,
+            t_mem.observed.values,
+        ],
+        [
+            Phase.NOT_PLANNED,
+            Phase.DIVERGED,
+            Phase.LOST,
+            Phase.NOT_RUN,
+            Phase.GROKKING,
+            Phase.COMPREHENSION,
+            Phase.MEMORISATION,
+        ],
+        Phase.CONFUSION,
     )
-    # A trial that is still running is in no phase yet, unless both onsets have been seen.
-    waiting = (t_mem.seen == Seen.NOT_RUN) | (t_grok.seen == Seen.NOT_RUN)
-    phase = xr.where(waiting, int(Phase.NOT_RUN), phase)
-    # How a trial ended goes before what it reached on the way.
-    outcome = ds.outcome
-    for ended, named in (
-        (Outcome.DIVERGED, Phase.DIVERGED),
-        (Outcome.FAILED, Phase.LOST),
-        (Outcome.OUT_OF_MEMORY, Phase.LOST),
-        (Outcome.NOT_PLANNED, Phase.NOT_PLANNED),
-    ):
-        phase = xr.where(outcome == ended, int(named), phase)
+    phase = t_mem.seen.copy(data=values.astype(np.uint8))
     return xr.merge(
         [
             t_mem.dataset("t_mem", f"first step with {rule.train} past its threshold"),
             t_grok.dataset("t_grok", f"first step with {rule.validation} past its threshold"),
             lag.dataset("delay", "t_grok - t_mem"),
             relative.dataset("ratio", "t_grok / t_mem", unit="1"),
-            phase.astype(np.uint8)
-            .assign_attrs(long_name="phase", rule=rule.sentence(), **PHASE_ATTRS)
-            .to_dataset(name="phase"),
+            phase.assign_attrs(long_name="phase", rule=rule.sentence(), **PHASE_ATTRS).to_dataset(
+                name="phase"
+            ),
         ],
         combine_attrs="drop_conflicts",
         compat="override",
@@ -172,7 +182,7 @@ def majority(
     best = count.argmax("of_phase")
     named = xr.DataArray(np.array(SETTLED_PHASES, np.uint8), dims="of_phase")[best]
     planned = (phase != Phase.NOT_PLANNED).any(over)
-    empty = xr.where(planned, np.uint8(Phase.NOT_RUN), np.uint8(Phase.NOT_PLANNED))
+    empty = xr.full_like(planned, Phase.NOT_RUN, np.uint8).where(planned, Phase.NOT_PLANNED)
     hits = count.max("of_phase")
     share = wilson(hits.values, n_settled.values, confidence=confidence)
     dims = hits.dims

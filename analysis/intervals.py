@@ -60,7 +60,7 @@ def survival_median(
     risk_N = np.where(counts_N, n - first_N, 1)
     # Within one tie the factors telescope when the risk falls by one per event before.
     seen_N = np.cumsum(events_N, axis=-1)
-    seen_before_tie_N = np.take_along_axis(seen_N - events_N, first_N, -1)
+    seen_before_tie_N: npt.NDArray[np.int64] = np.take_along_axis(seen_N - events_N, first_N, -1)
     left_N = np.maximum(risk_N - (seen_N - events_N - seen_before_tie_N), 1)
     survival_N = np.cumprod(np.where(events_N, 1 - 1 / left_N, 1.0), axis=-1)
     with np.errstate(divide="ignore", invalid="ignore"):

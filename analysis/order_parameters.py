@@ -165,7 +165,7 @@ def final_value(ds: xr.Dataset, measure: str) -> xr.DataArray:
     NaN for trials that diverged, failed or have not ended: their last record is no result.
     """
     values = curve(ds, measure)
-    last = xr.where(ds.n_recorded > 0, ds.n_recorded - 1, 0)
+    last = (ds.n_recorded - 1).clip(min=0)
     # Most trials end at the last grid point: read that one slice, and more only if needed.
     in_order = ds.outcome.isin([Outcome.DONE, Outcome.PRUNED, Outcome.TIMED_OUT])
     in_order = in_order & (ds.n_recorded > 0)

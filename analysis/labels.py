@@ -1,0 +1,32 @@
+"""How numbers, axes and measures are written wherever a reader meets them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import xarray as xr
+
+
+def format_value(value: Any, digits: int = 4) -> str:
+    """Return a value as a reader writes it: 0.3 rather than 0.30000000000000004, 1e-5."""
+    if hasattr(value, "item"):
+        value = value.item()
+    if not isinstance(value, float):
+        return str(value)
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}g}"
+    if "e" not in text:
+        return text
+    mantissa, exponent = text.split("e")
+    return f"{mantissa}e{int(exponent)}"
+
+
+def name_and_unit(array: xr.DataArray) -> str:
+    """Return "long name / unit", without the unit of a pure number."""
+    name = str(array.attrs.get("long_name") or str(array.name).replace("_", " "))
+    unit = str(array.attrs.get("units", "1"))
+    return name if unit in ("", "1") else f"{name} / {unit}"
