@@ -1,0 +1,284 @@
+"""Print-ready figures: phase maps, onset and value maps, learning curves. The only matplotlib.
+
+Cells are drawn side by side at equal size, whatever the spacing of the axis, so that every
+trial can be read; ticks carry the values. Colours keep their order of lightness in a
+greyscale print, and letters and hatches say the same again. Nothing here judges: the maps
+come from `phase_diagram`.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.colors import LogNorm, Normalize, to_hex
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from phasecube.analysis.cell_look import FOUR_LOOKS, Look, phase_cell, value_cell
+from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.phase_diagram import CellState, MapAxis, Panel
+
+COLOURMAP = "cividis"  # of even lightness steps, and the same to readers with colour blindness
+MAX_TICKS = 16
+TEXT_CELLS = 12  # above so many columns a cell is too small to hold text
+CURVE_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73")
+
+_STYLE: Any = {
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "hatch.linewidth": 0.5,
+    "pdf.fonttype": 42,  # text stays text in the PDF
+    "svg.fonttype": "none",
+}
+INCH_MM = 25.4
+
+
+def shades(values: np.ndarray, *, log: bool) -> list[tuple[str, str]]:
+    """Return (fill, ink) of each finite value of a flat array; white for others."""
+    norm = _norm(values, log=log)
+    looks = []
+    for value in values.ravel():
+        if not np.isfinite(value) or (log and value <= 0):
+            looks.append(("#FFFFFF", "#000000"))
+            continue
+        rgba = mpl.colormaps[COLOURMAP](norm(value))
+        dark = 0.2126 * rgba[0] + 0.7152 * rgba[1] + 0.0722 * rgba[2] < 0.5
+        looks.append((to_hex(rgba), "#FFFFFF" if dark else "#000000"))
+    return looks
+
+
+def _norm(values: np.ndarray, *, log: bool) -> Normalize:
+    finite = values[np.isfinite(values) & ((values > 0) | (not log))]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
+    if low == high:  # one colour needs a scale too
+        low, high = (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
+    return LogNorm(low, high) if log else Normalize(low, high)
+
+
+def phase_figure(panel: Panel, cells: xr.Dataset, caption: str) -> Figure:
+    """Return the map of phases: letter and share in each cell, hatched where none is known."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _map_axes(panel, cells.phase)
+        write = cells.sizes["column"] <= TEXT_CELLS
+        keys: dict[str, Look] = {f"{k.letter} {p.name.lower()}": k for p, k in FOUR_LOOKS.items()}
+        for row, column in np.ndindex(cells.phase.shape):
+            look, text, key = phase_cell(cells, row, column)
+            keys[key] = look
+            _cell(axes, row, column, look, text if write else "")
+            if cells.state.values[row, column] == CellState.PARTLY_RUN:
+                _corner(axes, row, column)
+        handles = _keys(keys)
+        if (cells.state == CellState.PARTLY_RUN).any():
+            handles.append(_corner_key())
+        axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
+        _caption(figure, caption)
+    return figure
+
+
+def value_figure(panel: Panel, cells: xr.Dataset, caption: str, *, log: bool) -> Figure:
+    """Return the map of a value or an onset by colour; cells past the trials say "> T"."""
+    values = np.asarray(cells.value.values, np.float64)
+    norm = _norm(values, log=log)
+    with mpl.rc_context(_STYLE):
+        figure, axes = _map_axes(panel, cells.value)
+        write = cells.sizes["column"] <= TEXT_CELLS
+        keys: dict[str, Look] = {}
+        looks = shades(values, log=log)
+        for index, (row, column) in enumerate(np.ndindex(values.shape)):
+            look, text, key = value_cell(cells, row, column, looks[index])
+            if key:
+                keys[key] = look
+            _cell(axes, row, column, look, text if write else "")
+            if cells.state.values[row, column] == CellState.PARTLY_RUN:
+                _corner(axes, row, column)
+        bar = figure.colorbar(
+            mpl.cm.ScalarMappable(norm, COLOURMAP), ax=axes, pad=0.03, fraction=0.06
+        )
+        bar.set_label(name_and_unit(cells.value) + (", log scale" if log else ""))
+        bar.ax.tick_params(which="both", width=0.5)
+        if log:
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            bar.ax.yaxis.set_minor_formatter(NullFormatter())
+        bar.ax.yaxis.set_major_formatter(lambda value, _position: format_value(value))
+        handles = _keys(keys)
+        if (cells.state == CellState.PARTLY_RUN).any():
+            handles.append(_corner_key())
+        if handles:
+            figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
+        _caption(figure, caption)
+    return figure
+
+
+@dataclass(frozen=True)
+class Band:
+    """One line with its band over members: arrays over the steps."""
+
+    label: str
+    steps: np.ndarray
+    middle: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+def seed_band(curves: xr.DataArray, label: str) -> Band:
+    """Return the median and the range over `member` of curves (member, step)."""
+    values = np.asarray(curves.transpose("member", "step").values, np.float64)
+    some = ~np.isnan(values).all(0)  # steps past every member's end have no band
+    values = values[:, some]
+    return Band(
+        label,
+        np.asarray(curves.step.values)[some],
+        np.nanmedian(values, 0),
+        np.nanmin(values, 0),
+        np.nanmax(values, 0),
+    )
+
+
+def curves_figure(
+    bands: Sequence[tuple[str, Sequence[Band]]], y_label: str, caption: str, *, log_step: bool
+) -> Figure:
+    """Return learning curves, one small plot for each (title, bands), equal scales."""
+    n_columns = min(3, max(1, len(bands)))
+    n_rows = -(-len(bands) // n_columns)
+    with mpl.rc_context(_STYLE):
+        size = (min(6.9, 0.9 + 2.2 * n_columns), 0.9 + 1.7 * n_rows)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (title, lines) in zip(grid.flat, bands, strict=False):
+            for line, colour, dash in zip(
+                lines, CURVE_COLOURS * len(lines), ("-", "--", "-.", ":") * len(lines)
+            ):
+                axes.plot(line.steps, line.middle, dash, color=colour, lw=1.1, label=line.label)
+                axes.fill_between(line.steps, line.low, line.high, color=colour, alpha=0.18, lw=0)
+            axes.set_title(textwrap.fill(title, 38))
+            if log_step:
+                first = next((s for s in lines[0].steps if s > 0), 1)
+                axes.set_xscale("symlog", linthresh=first)  # linear from 0 to the first record
+            axes.spines[["top", "right"]].set_visible(False)
+        for axes in list(grid.flat)[len(bands) :]:
+            axes.remove()
+        figure.supxlabel("step", fontsize=8)
+        figure.supylabel(y_label, fontsize=8)
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
+        _caption(figure, caption)
+    return figure
+
+
+def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
+    """Write stem.pdf and stem.png (300 dpi), byte for byte the same for the same figure."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    pdf, png = stem.with_suffix(".pdf"), stem.with_suffix(".png")
+    with mpl.rc_context(_STYLE):
+        for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
+            content = io.BytesIO()
+            figure.savefig(
+                content,
+                format=path.suffix[1:],
+                dpi=300,
+                metadata=metadata,
+                bbox_inches="tight",  # the caption hangs below the figure
+                pad_inches=0.06,
+            )
+            path.write_bytes(content.getvalue())
+    return pdf, png
+
+
+def _map_axes(panel: Panel, grid: xr.DataArray) -> tuple[Figure, Any]:
+    n_rows, n_columns = grid.sizes["row"], grid.sizes["column"]
+    cell_in = min(0.55, 4.6 / n_columns)
+    width = max(3.4, cell_in * n_columns + 2.0)
+    height = max(2.2, min(cell_in * 0.8, 6.0 / n_rows) * n_rows + 1.3)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_xlim(-0.5, n_columns - 0.5)
+    axes.set_ylim(-0.5, n_rows - 0.5)
+    _ticks(axes.xaxis, panel.x, n_columns)
+    _ticks(axes.yaxis, panel.y, n_rows)
+    longest = max(len(t) for t in panel.x.ticks)
+    if longest * 0.06 > cell_in:
+        axes.tick_params(axis="x", rotation=60)
+    if panel.title:
+        axes.set_title(panel.title)
+    return figure, axes
+
+
+def _ticks(axis: Any, side: MapAxis, n: int) -> None:
+    every = -(-n // MAX_TICKS)
+    axis.set_ticks(range(0, n, every), side.ticks[::every])
+    axis.set_label_text(side.label)
+    axis.set_tick_params(length=2)
+
+
+def _cell(axes: Any, row: int, column: int, look: Look, text: str) -> None:
+    axes.add_patch(
+        Rectangle(
+            (column - 0.5, row - 0.5),
+            1,
+            1,
+            facecolor=look.fill,
+            edgecolor="#9A9A9A" if look.hatch else "#FFFFFF",
+            hatch=look.hatch,
+            linewidth=0.4,
+        )
+    )
+    if text:
+        box = (
+            {"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 0.8} if look.hatch else None
+        )  # letters must not drown in the hatch
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=6.5, color=look.ink, bbox=box
+        )
+
+
+def _corner(axes: Any, row: int, column: int) -> None:
+    """Mark a cell of which some trials have not ended: a white triangle in its corner."""
+    axes.fill(
+        [column + 0.22, column + 0.5, column + 0.5],
+        [row + 0.5, row + 0.5, row + 0.14],
+        facecolor="#FFFFFF",
+        edgecolor="#000000",
+        linewidth=0.5,
+    )
+
+
+def _keys(keys: Mapping[str, Look]) -> list[Any]:
+    return [
+        Patch(facecolor=k.fill, edgecolor="#333333", hatch=k.hatch, linewidth=0.5, label=name)
+        for name, k in keys.items()
+    ]
+
+
+def _corner_key() -> Any:
+    return Line2D(
+        [],
+        [],
+        linestyle="none",
+        marker=[(-1, 1), (1, 1), (1, -1)],
+        markersize=7,
+        markerfacecolor="#FFFFFF",
+        markeredgecolor="#000000",
+        markeredgewidth=0.5,
+        label="partly run",
+    )
+
+
+def _caption(figure: Figure, caption: str) -> None:
+    width_in = figure.get_size_inches()[0]
+    lines = textwrap.wrap(caption, int(width_in * 19))
+    figure.text(0.01, -0.01, "\n".join(lines), fontsize=6.5, va="top", ha="left", color="#333333")
