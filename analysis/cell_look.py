@@ -35,7 +35,7 @@ PHASE_LOOKS: Mapping[Phase, Look] = {
     Phase.DIVERGED: Look("#FFFFFF", "#000000", "xxxx", "D"),
     Phase.LOST: Look("#FFFFFF", "#000000", "++", "F"),
     Phase.NOT_RUN: Look("#FFFFFF", "#666666", "//"),
-    Phase.NOT_PLANNED: Look("#E4E4E4", "#666666"),
+    Phase.NOT_PLANNED: Look("#FFFFFF", "#666666"),
 }
 PHASE_NAMES: Mapping[Phase, str] = {
     phase: phase.name.lower().replace("_", " ") for phase in Phase

@@ -269,7 +269,7 @@ def _corner_key() -> Any:
         [],
         [],
         linestyle="none",
-        marker=[(-1, 1), (1, 1), (1, -1)],
+        marker=[(-1, 1), (1, 1), (1, -1), (-1, 1)],
         markersize=7,
         markerfacecolor="#FFFFFF",
         markeredgecolor="#000000",

@@ -1,0 +1,110 @@
+"""What a report draws: one request per `[[analyses]]` of the sweep, or a default.
+
+    kind = "grokking"       phases and onset times     train, validation, threshold,
+                                                       train_threshold, validation_threshold,
+                                                       above, relative_to, sustained,
+                                                       max_ratio, max_delay
+    kind = "phase_diagram"  one measure as a map       measure, statistic, threshold, quantity,
+                                                       above, sustained, scale
+    kind = "curves"         learning curves of cells   measures, scale
+
+All take title, x, y, over (axes reduced, by default seed) and select (axes fixed at a
+value); an axis that nothing names makes one panel per value. docs/analysis.md explains
+each option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, cast
+
+import xarray as xr
+
+from phasecube.analysis.grokking import GrokkingRule
+from phasecube.analysis.phase_diagram import Statistic, default_axes
+from phasecube.engine.errors import StudyError
+
+Kind = Literal["grokking", "phase_diagram", "curves"]
+Scale = Literal["linear", "log"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One analysis to draw. `x` and `y` None: the first two axes of the sweep."""
+
+    kind: Kind
+    title: str = ""
+    x: str | None = None
+    y: str | None = None
+    over: tuple[str, ...] = ("seed",)
+    select: Mapping[str, Any] = field(default_factory=dict)
+    measure: str | None = None
+    measures: tuple[str, ...] = ()
+    statistic: Statistic = "median"
+    quantity: Literal["final", "onset"] = "final"
+    threshold: float | None = None
+    above: bool = True
+    sustained: bool = False
+    scale: Scale | None = None
+    rule: GrokkingRule = field(default_factory=GrokkingRule)
+
+    def axes(self, ds: xr.Dataset) -> tuple[str | None, str | None]:
+        """Return x and y, filled up from the axes of the study that nothing else uses."""
+        if self.x and self.y:
+            return self.x, self.y
+        taken = {self.x, self.y, *self.over, *self.select}
+        free = [name for name in default_axes(ds) if name and name not in taken]
+        x = self.x or (free.pop(0) if free else None)
+        return x, self.y or (free.pop(0) if free else None)
+
+
+_RULE_OPTIONS = {f.name for f in fields(GrokkingRule)}
+_COMMON = {"title", "x", "y", "over", "select"}
+OPTIONS: Mapping[str, frozenset[str]] = {
+    "grokking": frozenset(_COMMON | _RULE_OPTIONS | {"threshold"}),
+    "phase_diagram": frozenset(
+        _COMMON | {"measure", "statistic", "threshold", "quantity", "above", "sustained", "scale"}
+    ),
+    "curves": frozenset(_COMMON | {"measures", "scale"}),
+}
+
+
+def request(kind: str, options: Mapping[str, Any]) -> Request:
+    """Return the request of one `[[analyses]]` table; raise StudyError naming what is unknown."""
+    if kind not in OPTIONS:
+        raise StudyError(f"there is no analysis {kind!r}; there are {', '.join(OPTIONS)}")
+    given = {name: value for name, value in options.items() if value is not None}
+    unknown = sorted(set(given) - OPTIONS[kind])
+    if unknown:
+        raise StudyError(
+            f"the analysis {kind} does not take {', '.join(unknown)}; "
+            f"it takes {', '.join(sorted(OPTIONS[kind]))}"
+        )
+    for name in ("over", "measures"):
+        if name in given:
+            listed = given[name]
+            given[name] = (listed,) if isinstance(listed, str) else tuple(listed)
+    if kind == "grokking":
+        threshold = given.pop("threshold", None)
+        rule = {name: given.pop(name) for name in list(given) if name in _RULE_OPTIONS}
+        if threshold is not None:
+            rule = {"train_threshold": threshold, "validation_threshold": threshold} | rule
+        given["rule"] = GrokkingRule(**rule)
+    return Request(kind=cast(Kind, kind), **given)
+
+
+def requests(analyses: Iterable[tuple[str, Mapping[str, Any]]], ds: xr.Dataset) -> list[Request]:
+    """Return the requests of a sweep, or what suits its measures if it names none.
+
+    Without any: phases where training and validation accuracy were recorded, else the final
+    value of the first measure.
+    """
+    asked = [request(kind, options) for kind, options in analyses]
+    if asked:
+        return asked
+    rule = GrokkingRule()
+    if {rule.train, rule.validation} <= set(ds.data_vars):
+        return [Request("grokking")]
+    scalars = [str(n) for n, v in ds.data_vars.items() if "step" in v.dims]
+    return [Request("phase_diagram", measure=scalars[0])] if scalars else []

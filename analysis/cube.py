@@ -1,0 +1,270 @@
+"""A study as one labelled Dataset, finished or still running.
+
+Dims are the axes of the sweep and `step`; variables are the measures, how each trial ended
+and where its numbers come from. A current cube.zarr is read if there is one, else the rows
+that the workers have published so far; both give the same dims, coordinates and types, and
+both read values only when they are asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.core import indexing
+
+from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of
+from phasecube.engine.errors import StudyError
+from phasecube.engine.record import Engine, Outcome, Status
+from phasecube.engine.store import Store
+
+if TYPE_CHECKING:
+    from phasecube.sweeps.plan import Plan
+
+SCHEMA_VERSION = 1
+STORE, CUBE, PLAN = "store.zarr", "cube.zarr", "plan.parquet"
+Chunks = int | dict[str, int] | Literal["auto"] | None
+
+
+def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
+    """Return the study at `path` as a Dataset over its axes and `step`.
+
+    Values are read from disk when used; with `chunks` they are dask arrays, for cubes
+    larger than memory ("auto", or sizes by dim). A cube.zarr alone can be opened too.
+    Raises StudyError if there is no study.
+    """
+    path = Path(path)
+    if path.suffix == ".zarr" and (path / "zarr.json").exists():
+        return _open_cube(path, chunks)
+    if not (path / PLAN).exists() or not (path / STORE).exists():
+        raise StudyError(
+            f"{path} is no study: it has no {PLAN} and {STORE}; "
+            "`phasecube run SWEEP` makes one and says where"
+        )
+    if is_current(path):
+        return _open_cube(path / CUBE, chunks)
+    return xr.open_dataset(path, engine=RowsBackend, chunks=chunks)
+
+
+def is_current(study: Path) -> bool:
+    """True if cube.zarr holds exactly what the plan and the store's status vouch for."""
+    try:
+        attrs = json.loads((study / CUBE / "zarr.json").read_bytes())["attributes"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+    return bool(
+        attrs.get("schema_version") == SCHEMA_VERSION
+        and attrs.get("plan_digest") == plan_digest(study)
+        and attrs.get("status_digest") == status_digest(Store(study / STORE).read_status())
+    )
+
+
+def plan_digest(study: Path) -> str:
+    """Return the digest of the plan file."""
+    return hashlib.blake2b((study / PLAN).read_bytes(), digest_size=16).hexdigest()
+
+
+def status_digest(status_RF: npt.NDArray[np.int32]) -> str:
+    """Return the digest of how every row stands; it changes with every record published."""
+    return hashlib.blake2b(status_RF.tobytes(), digest_size=16).hexdigest()
+
+
+def _open_cube(path: Path, chunks: Chunks) -> xr.Dataset:
+    return as_opened(xr.open_zarr(path, chunks=chunks, consolidated=True))
+
+
+def as_opened(ds: xr.Dataset) -> xr.Dataset:
+    """Return `ds` with string coordinates as fixed-width strings, as numpy compares them."""
+    texts = {
+        name: coord.astype(str).assign_attrs(coord.attrs)
+        for name, coord in ds.coords.items()
+        if coord.dtype.kind in "TO"
+    }
+    return ds.assign_coords(texts)
+
+
+class RowsBackend(BackendEntrypoint):
+    """Lets xarray open the row store of a study; `open_study` is the way in."""
+
+    def open_dataset(
+        self,
+        filename_or_obj: Any,
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+    ) -> xr.Dataset:
+        """Return the Dataset of the rows published so far; values are read when used."""
+        from phasecube.sweeps.plan import read_plan
+
+        study = Path(filename_or_obj)
+        store = Store(study / STORE)
+        status_RF = store.read_status()  # first: what it vouches for is there
+        plan = read_plan(study / PLAN)
+        ds = frame(plan, store, status_RF)
+        ds.attrs["plan_digest"] = plan_digest(study)
+        ds.attrs["status_digest"] = status_digest(status_RF)
+        dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables
+        return ds.drop_vars(dropped or [])
+
+
+def frame(plan: Plan, store: Store, status_RF: npt.NDArray[np.int32]) -> xr.Dataset:
+    """Return the Dataset of a plan over a store as it stood when `status_RF` was read."""
+    grid = grid_of(plan)
+    status_NF = _status_of_trials(grid, status_RF)
+    layout = store.layout
+    coords = _coordinates(plan, grid)
+    coords["step"] = xr.Variable("step", layout.rule.steps, {"units": "step", "long_name": "step"})
+    if layout.rule.vectors:
+        coords["vector_step"] = xr.Variable(
+            "vector_step", layout.rule.vector_steps, {"units": "step", "long_name": "step"}
+        )
+    data: dict[str, xr.Variable] = {}
+    dtype = np.dtype(layout.rule.dtype)
+    for name in layout.rule.scalars:
+        rows = RowValues(
+            lambda name=name: store.read_scalar(name),  # type: ignore[misc]
+            grid,
+            (len(layout.rule.steps),),
+            dtype,
+        )
+        data[name] = _lazy((*grid.dims, "step"), rows, _measure_attrs(layout.measures[name]))
+    for name, labels in layout.rule.vectors.items():
+        measure = layout.measures[name]
+        dim = measure.dim or f"{name}_label"
+        coords[dim] = xr.Variable(dim, np.asarray(labels))
+        rows = RowValues(
+            lambda name=name: store.read_vector(name),  # type: ignore[misc]
+            grid,
+            (len(layout.rule.vector_steps), len(labels)),
+            dtype,
+        )
+        data[name] = _lazy((*grid.dims, "vector_step", dim), rows, _measure_attrs(measure))
+    data |= _provenance(plan, grid, status_NF)
+    settled = bool((status_NF[:, Status.OUTCOME] != Outcome.NOT_RUN).all())
+    return xr.Dataset(data, coords, _attrs(plan, complete=settled))
+
+
+class RowValues(BackendArray):
+    """One measure of all rows, put on the axes when it is read."""
+
+    def __init__(
+        self,
+        read: Callable[[], npt.NDArray[Any]],
+        grid: Grid,
+        inner: tuple[int, ...],
+        dtype: np.dtype[Any],
+    ) -> None:
+        self._read = read
+        self._grid = grid
+        self.shape = grid.shape + inner
+        self.dtype = dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, lambda k: self._cells()[k]
+        )
+
+    def _cells(self) -> npt.NDArray[Any]:
+        return self._grid.scatter(_rows(self._read(), self._grid.rows_N, np.nan), np.nan)
+
+
+def _lazy(dims: tuple[str, ...], rows: RowValues, attrs: dict[str, Any]) -> xr.Variable:
+    return xr.Variable(dims, indexing.LazilyIndexedArray(rows), attrs)
+
+
+def _rows(values_R: npt.NDArray[Any], rows_N: npt.NDArray[np.int64], fill: Any) -> Any:
+    """Return values at `rows_N`; rows that a plan is about to add are `fill`."""
+    beyond_N = rows_N >= len(values_R)
+    if not beyond_N.any():
+        return values_R[rows_N]
+    found = np.full((len(rows_N), *values_R.shape[1:]), fill, values_R.dtype)
+    found[~beyond_N] = values_R[rows_N[~beyond_N]]
+    return found
+
+
+def _status_of_trials(grid: Grid, status_RF: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    fresh_F = np.zeros(len(Status), np.int32)
+    fresh_F[Status.STOPPED_AT] = -1
+    status_NF: npt.NDArray[np.int32] = _rows(status_RF, grid.rows_N, fresh_F)
+    return status_NF
+
+
+def _provenance(plan: Plan, grid: Grid, status_NF: npt.NDArray[np.int32]) -> dict[str, xr.Variable]:
+    digests_N = np.array(
+        [bytes(d).hex() for d in np.ascontiguousarray(plan.digests)], np.dtypes.StringDType()
+    )
+    fields: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+        "outcome": (
+            status_NF[:, Status.OUTCOME].astype(np.uint8),
+            Outcome.NOT_PLANNED,
+            {"long_name": "how the trial ended", **_flags(Outcome)},
+        ),
+        "n_recorded": (
+            status_NF[:, Status.N_RECORDED],
+            0,
+            {"long_name": "entries of the step grid that hold values", "units": "1"},
+        ),
+        "stopped_at": (
+            status_NF[:, Status.STOPPED_AT],
+            -1,
+            {"long_name": "step after which the trial trained no further", "units": "step"},
+        ),
+        "engine": (
+            status_NF[:, Status.ENGINE].astype(np.uint8),
+            Engine.NONE,
+            {"long_name": "engine, the numeric class of the trial", **_flags(Engine)},
+        ),
+        "run": (
+            status_NF[:, Status.RUN],
+            -1,
+            {"long_name": "line of runs.jsonl that says commit, versions and hardware"},
+        ),
+        "digest": (digests_N, "", {"long_name": "identity of the trial"}),
+    }
+    return {
+        name: xr.Variable(grid.dims, grid.scatter(values, fill), attrs)
+        for name, (values, fill, attrs) in fields.items()
+    }
+
+
+def _flags(flags: type[Outcome] | type[Engine]) -> dict[str, Any]:
+    return {
+        "flag_values": np.array([int(f) for f in flags], np.uint8),
+        "flag_meanings": " ".join(f.name for f in flags),
+    }
+
+
+def _measure_attrs(measure: Any) -> dict[str, Any]:
+    return {"long_name": measure.long_name, "units": measure.unit}
+
+
+def _coordinates(plan: Plan, grid: Grid) -> dict[str, xr.Variable]:
+    coords = {}
+    for dim in plan.dims:
+        for name, values in dim.coords.items():
+            coords[name] = xr.Variable(dim.name, as_coordinate(values), _axis_attrs(plan, name))
+    return coords | derived_coordinates(plan, grid, coords)
+
+
+def _axis_attrs(plan: Plan, name: str) -> dict[str, Any]:
+    raise NotImplementedError
+
+
+def _attrs(plan: Plan, *, complete: bool) -> dict[str, Any]:
+    sweep = plan.sweep
+    return {
+        "Conventions": "CF-1.12",
+        "title": sweep.title or sweep.name,
+        "question": sweep.question,
+        "sweep": sweep.name,
+        "experiment": sweep.experiment,
+        "fixed": json.dumps(dict(plan.constants), sort_keys=True, default=str),
+        "complete": int(complete),
+        "schema_version": SCHEMA_VERSION,
+    }

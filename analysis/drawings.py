@@ -1,0 +1,297 @@
+"""From a request to what stands on the page: maps, tables, captions, curves per cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.figure import Figure
+
+from phasecube.analysis import figures
+from phasecube.analysis.analyses import Request
+from phasecube.analysis.cell_facts import count_facts, phase_facts, place, table_of, value_facts
+from phasecube.analysis.cell_look import (
+    FOUR_LOOKS,
+    Look,
+    phase_cell,
+    value_cell,
+)
+from phasecube.analysis.grokking import onsets
+from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.order_parameters import onset
+from phasecube.analysis.phase_diagram import (
+    CellState,
+    Panel,
+    arrange,
+    onset_map,
+    phase_map,
+    value_map,
+)
+from phasecube.engine.errors import StudyError
+
+MAX_PANELS = 12
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell as the page draws it; `facts` are (name, value) pairs shown on hover."""
+
+    row: int
+    column: int
+    look: Look
+    text: str
+    partly: bool
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Map:
+    """One map: its cells, legend, caption, the table behind it and the figure for print."""
+
+    name: str
+    title: str
+    caption: str
+    cells: tuple[Cell, ...]
+    legend: tuple[tuple[str, Look], ...]
+    table: pd.DataFrame
+    figure: Callable[[], Figure]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One panel of one request: maps that share cells, and the measures of its curves."""
+
+    title: str
+    panel: Panel
+    maps: tuple[Map, ...]
+    measures: tuple[str, ...]
+    log_step: bool
+    thresholds: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What one request came to; `note` says what was left out and why."""
+
+    heading: str
+    sections: tuple[Section, ...]
+    note: str = ""
+
+
+def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
+    """Return the maps of a request, one section per panel; raise StudyError if it cannot be."""
+    x, y = wanted.axes(ds)
+    measures = _measures(ds, wanted)
+    panels = arrange(ds, x, y, measures=measures, select=wanted.select, over=wanted.over)
+    makers = {"grokking": _grokking, "phase_diagram": _phase_diagram, "curves": _curves}
+    sections = tuple(makers[wanted.kind](p, wanted, measures) for p in panels[:MAX_PANELS])
+    note = ""
+    if len(panels) > MAX_PANELS:
+        note = (
+            f"{len(panels) - MAX_PANELS} further panels are left out; "
+            "fix their axes with `select` or reduce them with `over`."
+        )
+    return Drawn(wanted.title or _heading(wanted, measures), sections, note)
+
+
+def _heading(wanted: Request, measures: Sequence[str]) -> str:
+    if wanted.kind == "grokking":
+        return "Grokking: phases and onset"
+    if wanted.kind == "curves":
+        return "Learning curves"
+    return f"Phase diagram: {measures[0]}"
+
+
+def _measures(ds: xr.Dataset, wanted: Request) -> tuple[str, ...]:
+    if wanted.kind == "grokking":
+        return wanted.rule.train, wanted.rule.validation
+    scalars = [str(n) for n, v in ds.data_vars.items() if "step" in v.dims]
+    if not scalars:
+        raise StudyError("the study recorded no scalar measure: there is nothing to draw")
+    if wanted.kind == "phase_diagram":
+        return (wanted.measure or scalars[0],)
+    return wanted.measures or tuple(scalars[:2])
+
+
+def _grokking(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
+    rule = wanted.rule
+    phases = phase_map(panel, rule)
+    of = _members(panel)
+    caption = (
+        f"Commonest phase{of}. n/N: trials in that phase of those planned. "
+        f"{_first_upper(rule.sentence())}."
+    )
+    t_mem, t_grok = onsets(panel.ds, rule)
+    maps = [
+        _map(
+            panel,
+            "phases",
+            "Phases",
+            phases,
+            caption,
+            lambda row, column: phase_cell(phases, row, column),
+            phase_facts,
+            lambda: figures.phase_figure(panel, phases, caption),
+            {f"{look.letter} {p.name.lower()}": look for p, look in FOUR_LOOKS.items()},
+        )
+    ]
+    maps += [
+        _onset(panel, onset_map(panel, found, name), name, f"{meaning}, {name}", measure)
+        for name, meaning, found, measure in (
+            ("t_grok", "Generalised", t_grok, rule.validation),
+            ("t_mem", "Memorised", t_mem, rule.train),
+        )
+    ]
+    thresholds = (
+        (rule.train_threshold, rule.validation_threshold) if rule.relative_to == "none" else ()
+    )
+    return Section(
+        panel.title,
+        panel,
+        tuple(maps),
+        measures,
+        _log_step(panel),
+        tuple(dict.fromkeys(thresholds)),
+    )
+
+
+def _onset(panel: Panel, cells: xr.Dataset, name: str, title: str, measure: str) -> Map:
+    caption = (
+        f"Kaplan–Meier median of {name}{_members(panel)}; {measure} past its threshold. "
+        f"> T: the median lies beyond the {format_value(float(panel.ds.step[-1]))} steps watched. "
+        "n/N > T: of N trials n had not crossed by their last step."
+    )
+    return _shaded(panel, cells, name, title, caption, log=True)
+
+
+def _phase_diagram(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
+    measure = measures[0]
+    of = _members(panel)
+    if wanted.quantity == "onset":
+        if wanted.threshold is None:
+            raise StudyError('quantity = "onset" needs a threshold: the onset of what?')
+        found = onset(
+            panel.ds, measure, wanted.threshold, above=wanted.above, sustained=wanted.sustained
+        )
+        sign = "≥" if wanted.above else "≤"
+        label = f"first step with {measure} {sign} {wanted.threshold:g}"
+        maps = (_onset(panel, onset_map(panel, found, label), f"onset_{measure}", label, measure),)
+    else:
+        cells = value_map(panel, measure, statistic=wanted.statistic, threshold=wanted.threshold)
+        label = str(cells.value.attrs["long_name"])
+        caption = (
+            f"{_first_upper(label)}: {wanted.statistic}{of} of trials that ended in good order, "
+            f"{cells.attrs['interval']} interval in the table."
+        )
+        log = wanted.scale == "log"
+        maps = (_shaded(panel, cells, f"final_{measure}", _first_upper(label), caption, log=log),)
+    thresholds = () if wanted.threshold is None else (wanted.threshold,)
+    return Section(panel.title, panel, maps, measures, _log_step(panel), thresholds)
+
+
+def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
+    """A map of how each cell ended leads to its curves; for print, a sample of cells."""
+    cells = value_map(panel, measures[-1])
+    title = f"Final {measures[-1]}"
+    caption = f"Median and range{_members(panel)} at each step."
+    log_step = _log_step(panel) if wanted.scale is None else wanted.scale == "log"
+    base = _shaded(panel, cells, "curves", title, caption, log=False)
+
+    def figure() -> Figure:
+        lines = []
+        for row, column in spread_cells(panel):
+            cell = panel.ds.isel(row=row, column=column)
+            bands = [figures.seed_band(cell[m], m) for m in measures]
+            lines.append((", ".join(f"{n} = {v}" for n, v in place(panel, row, column)), bands))
+        label = name_and_unit(panel.ds[measures[0]]) if len(measures) == 1 else "value"
+        return figures.curves_figure(lines, label, caption, log_step=log_step)
+
+    drawn = Map(base.name, base.title, caption, base.cells, base.legend, base.table, figure)
+    return Section(panel.title, panel, (drawn,), measures, log_step)
+
+
+def spread_cells(panel: Panel, most: int = 9) -> list[tuple[int, int]]:
+    """Return at most `most` cells with records, spread evenly over the map, corners first."""
+    n_rows, n_columns = panel.ds.sizes["row"], panel.ds.sizes["column"]
+    side = max(1, int(most**0.5))
+    rows = np.unique(np.linspace(0, n_rows - 1, min(n_rows, side)).round().astype(int))
+    columns = np.unique(
+        np.linspace(0, n_columns - 1, min(n_columns, most // len(rows))).round().astype(int)
+    )
+    some = (panel.ds.n_recorded > 0).any("member").values
+    return [(int(r), int(c)) for r in rows[::-1] for c in columns if some[r, c]]
+
+
+def _shaded(
+    panel: Panel, cells: xr.Dataset, name: str, title: str, caption: str, *, log: bool
+) -> Map:
+    values = np.asarray(cells.value.values, np.float64)
+    shades = figures.shades(values, log=log)
+    n_columns = values.shape[1]
+
+    def look(row: int, column: int) -> tuple[Look, str, str]:
+        return value_cell(cells, row, column, shades[row * n_columns + column])
+
+    return _map(
+        panel,
+        name,
+        title,
+        cells,
+        caption,
+        look,
+        value_facts,
+        lambda: figures.value_figure(panel, cells, caption, log=log),
+        {},
+    )
+
+
+def _map(
+    panel: Panel,
+    name: str,
+    title: str,
+    cells: xr.Dataset,
+    caption: str,
+    look: Callable[[int, int], tuple[Look, str, str]],
+    facts: Callable[[xr.Dataset], list[tuple[str, str]]],
+    figure: Callable[[], Figure],
+    legend: dict[str, Look],
+) -> Map:
+    drawn = []
+    for row, column in np.ndindex(cells.state.shape):
+        found, text, key = look(row, column)
+        cell = cells.isel(row=row, column=column)
+        if key:
+            legend[key] = found
+        drawn.append(
+            Cell(
+                row,
+                column,
+                found,
+                text,
+                int(cell.state) == CellState.PARTLY_RUN,
+                (*place(panel, row, column), *facts(cell), *count_facts(cell)),
+            )
+        )
+    table = table_of(panel, cells)
+    return Map(name, title, caption, tuple(drawn), tuple(legend.items()), table, figure)
+
+
+def _members(panel: Panel) -> str:
+    if not panel.over:
+        return ""
+    n = panel.ds.sizes["member"]
+    noun = " × ".join("seeds" if d == "seed" else d for d in panel.over)
+    return f" of {n} {noun} in each cell"
+
+
+def _log_step(panel: Panel) -> bool:
+    """True where the recorded steps are spaced wider and wider."""
+    gaps = np.diff(panel.ds.step.values)
+    return bool(len(gaps) > 2 and gaps[-1] > 4 * gaps[0])
+
+
+def _first_upper(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -1,0 +1,54 @@
+"""The curves behind each cell of a section, small enough to travel inside the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from phasecube.analysis.drawings import Section
+from phasecube.analysis.labels import name_and_unit
+from phasecube.engine.record import Outcome
+
+
+def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
+    """Return the curves of a section's cells as plain values for JSON, about `numbers` of them.
+
+    Steps are thinned evenly, the last kept, and members dropped after that; `members` says
+    how many of each cell are there. A curve ends where its trial did.
+    """
+    ds = section.panel.ds
+    n_cells, n_members = ds.sizes["row"] * ds.sizes["column"], ds.sizes["member"]
+    per_point = max(1, n_cells * n_members * len(section.measures))
+    points = int(np.clip(numbers // per_point, 24, ds.sizes["step"]))
+    shown = int(np.clip(numbers // (n_cells * points * len(section.measures)), 1, n_members))
+    kept = np.unique(np.linspace(0, ds.sizes["step"] - 1, points).round().astype(int))
+    ds = ds.isel(step=kept, member=slice(0, shown))
+    arrays = [ds[m].transpose("row", "column", "member", "step").values for m in section.measures]
+    recorded = (section.panel.ds.n_recorded.values[..., :shown, None] > kept).sum(-1)
+    cells: dict[str, list[dict[str, Any]]] = {}
+    for row, column, member in np.ndindex(recorded.shape):
+        n = int(recorded[row, column, member])
+        outcome = Outcome(int(ds.outcome.values[row, column, member]))
+        if outcome is Outcome.NOT_PLANNED or n == 0:
+            continue
+        cells.setdefault(f"{row},{column}", []).append(
+            {
+                "member": section.panel.members[member],
+                "outcome": outcome.name.lower().replace("_", " "),
+                "values": [_plain(a[row, column, member, :n]) for a in arrays],
+            }
+        )
+    return {
+        "steps": [int(s) for s in ds.step.values],
+        "measures": [name_and_unit(section.panel.ds[m]) for m in section.measures],
+        "names": list(section.measures),
+        "thresholds": list(section.thresholds),
+        "logStep": section.log_step,
+        "members": [shown, n_members],
+        "cells": cells,
+    }
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [float(f"{v:.4g}") if np.isfinite(v) else None for v in values.tolist()]
