@@ -32,7 +32,7 @@ class LazyToRichParams(Params):
 class LazyToRich(Experiment[LazyToRichParams]):
     """Fit y = (b.x)^2 / 2 with f(x) = alpha / N sum_i phi(w_i.x), only w trained.
 
-    x ~ N(0, I / D), |b|^2 = D, w ~ N(0, 1); the loss is half the mean squared error. The
+    x ~ N(0, I / D), |b|^2 = D, w ~ N(0, 1); the loss is the mean squared error. The
     published step is lr = 0.5 N / alpha^2: derive it in the sweep file.
 
     Reference: Kumar et al. 2023, arXiv:2310.06110, section 4; docs/science.md, G6.
@@ -85,8 +85,8 @@ class LazyToRich(Experiment[LazyToRichParams]):
         return found
 
     def loss(self, trial: Trial) -> Tensor:
-        """Return half the mean squared error on the training rows."""
-        return _residual(trial, "train").square().mean() / 2
+        """Return the mean squared error on the training rows."""
+        return _residual(trial, "train").square().mean()
 
     def measure(self, trial: Trial, wanted: frozenset[str]) -> dict[str, Tensor]:
         """Return errors relative to the variance of their own labels, and how W has turned."""

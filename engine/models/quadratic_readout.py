@@ -15,6 +15,8 @@ class QuadraticReadout(nn.Module):
 
     def forward(self, x_RD: Tensor, curvature: Tensor | float) -> Tensor:
         """Return the sum over units for each row."""
-        h_RN = x_RD @ self.first
-        total_R: Tensor = (h_RN + (curvature / 2) * h_RN.square()).sum(-1)
+        # sum_i (w_i.x)^2 = x' W W' x: [D, D] once instead of [rows, units] in every pass.
+        linear_R = x_RD @ self.first.sum(-1)
+        square_R = ((x_RD @ (self.first @ self.first.T)) * x_RD).sum(-1)
+        total_R: Tensor = linear_R + (curvature / 2) * square_R
         return total_R

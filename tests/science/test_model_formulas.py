@@ -1,4 +1,4 @@
-"""The pair models against plain one-hot and textbook attention."""
+"""Each model against its plain formula."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from torch.nn.functional import one_hot, relu, scaled_dot_product_attention
 
 from phasecube.engine.models.pair_mlp import PairMlp
 from phasecube.engine.models.pair_transformer import PairTransformer
+from phasecube.engine.models.quadratic_readout import QuadraticReadout
 
 
 def drawn(model: torch.nn.Module) -> torch.nn.Module:
@@ -44,3 +45,11 @@ def test_the_last_query_alone_gives_what_full_attention_gives() -> None:
 
 def _qkv(model: PairTransformer) -> tuple[torch.Tensor, ...]:
     return model.query, model.key, model.value
+
+
+def test_the_quadratic_readout_sums_its_units() -> None:
+    model = drawn(QuadraticReadout(5, 9))
+    x_RD = torch.randn(4, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    h_RN = x_RD @ model.first
+    expected = (h_RN + 0.3 / 2 * h_RN**2).sum(1)
+    torch.testing.assert_close(model(x_RD, 0.3), expected)
