@@ -1,0 +1,78 @@
+"""Which pack is run next, by whom it may be, and how often it was tried."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from phasecube.cluster.job import ChoiceFields, PackJob
+
+MAX_DEATHS = 3  # a pack whose worker died this often is at fault itself
+
+
+class PackQueue:
+    """The packs still to run.
+
+    The engine of a static group is chosen once, by the first of its packs; the others
+    wait for that choice, so that all rows of the group are one numeric class.
+    """
+
+    def __init__(
+        self,
+        packs: Sequence[tuple[int, int]],
+        run: int,
+        choices: Mapping[int, ChoiceFields],
+        requested: Mapping[int, str],
+    ) -> None:
+        self._waiting = deque(packs)  # (pack, group)
+        self._running: dict[int, PackJob] = {}
+        self._choices = dict(choices)
+        self._choosing: set[int] = set()
+        self._requested = requested
+        self._run = run
+        self._deaths: dict[int, int] = {}
+        self.n_waiting_at_start = len(packs)
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self._running)
+
+    def take(self) -> PackJob | None:
+        """Return a pack to run now, or None if there is none or all wait for a choice."""
+        for _ in range(len(self._waiting)):
+            pack, group = self._waiting[0]
+            if group not in self._choosing:
+                self._waiting.popleft()
+                break
+            self._waiting.rotate(-1)
+        else:
+            return None
+        choice = self._choices.get(group)
+        if choice is None:
+            self._choosing.add(group)
+        attempt = self._deaths.get(pack, 0) + 1
+        requested = self._requested.get(group, "auto")
+        job = PackJob(pack, group, self._run, choice, requested, attempt)
+        self._running[pack] = job
+        return job
+
+    def chosen(self, group: int, choice: ChoiceFields) -> None:
+        """Let the other packs of `group` run with this choice."""
+        self._choices[group] = choice
+        self._choosing.discard(group)
+
+    def done(self, pack: int) -> None:
+        """Take `pack` out for good."""
+        job = self._running.pop(pack)
+        if job.group not in self._choices:
+            self._choosing.discard(job.group)
+
+    def died(self, pack: int) -> bool:
+        """Put `pack` back; return False, and take it out, once it died too often."""
+        job = self._running.pop(pack)
+        if job.group not in self._choices:
+            self._choosing.discard(job.group)
+        self._deaths[pack] = self._deaths.get(pack, 0) + 1
+        if self._deaths[pack] >= MAX_DEATHS:
+            return False
+        self._waiting.appendleft((pack, job.group))
+        return True
