@@ -1,0 +1,95 @@
+"""Where the parts of a map stand on the page, in pixels; the template only writes them down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from phasecube.analysis.drawings import Cell, Map
+from phasecube.analysis.phase_diagram import Panel
+
+MAX_TICKS = 16
+LETTER = 6.3  # mean width in px of a letter at 11 px
+MAP_WIDTH = 330.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A tick label and the middle of its cell."""
+
+    x: float
+    y: float
+    text: str
+
+
+@dataclass(frozen=True)
+class PlacedCell:
+    """A cell with its corner, its lines of text and what is said of it."""
+
+    cell: Cell
+    x: float
+    y: float
+    lines: tuple[str, ...]
+    spoken: str
+    facts: str
+
+
+@dataclass(frozen=True)
+class PlacedMap:
+    """A map ready to be written as SVG."""
+
+    width: float
+    height: float
+    left: float
+    bottom: float
+    cell_width: float
+    cell_height: float
+    cells: tuple[PlacedCell, ...]
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    slanted: bool
+
+
+def place_map(drawn: Map, panel: Panel) -> PlacedMap:
+    """Return the geometry of a map: the first value of y at the bottom."""
+    x_texts, y_texts = panel.x.ticks, panel.y.ticks
+    n_columns, n_rows = len(x_texts), len(y_texts)
+    width = min(64.0, max(5.0, MAP_WIDTH / n_columns))
+    height = min(40.0, max(5.0, 380.0 / n_rows))
+    left = max(len(t) for t in y_texts) * LETTER + (26 if panel.y.name else 8)
+    every_x, every_y = -(-n_columns // MAX_TICKS), -(-n_rows // MAX_TICKS)
+    slanted = max(len(t) for t in x_texts) * LETTER > width * every_x
+    below = (max(len(t) for t in x_texts) * LETTER * 0.8 + 8 if slanted else 16) + (
+        20 if panel.x.name else 4
+    )
+    text_fits = width >= 34 and height >= 26
+    cells = tuple(
+        PlacedCell(
+            cell,
+            left + cell.column * width,
+            (n_rows - 1 - cell.row) * height,
+            tuple(cell.text.split("\n")) if text_fits and cell.text else (),
+            "; ".join(f"{name}: {value}" for name, value in cell.facts),
+            json.dumps(cell.facts),
+        )
+        for cell in drawn.cells
+    )
+    bottom = n_rows * height
+    return PlacedMap(
+        left + n_columns * width + 8,
+        bottom + below,
+        left,
+        bottom,
+        width,
+        height,
+        cells,
+        tuple(
+            Tick(left + (i + 0.5) * width, bottom + 12, x_texts[i])
+            for i in range(0, n_columns, every_x)
+        ),
+        tuple(
+            Tick(left - 6, (n_rows - 0.5 - i) * height, y_texts[i])
+            for i in range(0, n_rows, every_y)
+        ),
+        slanted,
+    )
