@@ -121,8 +121,7 @@ def _grokking(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Secti
     phases = phase_map(panel, rule)
     of = _members(panel)
     caption = (
-        f"Commonest phase{of}. n/N: trials in that phase of those planned. "
-        f"{_first_upper(rule.sentence())}."
+        f"Commonest phase{of}. n/N: trials in that phase of those planned. Where {rule.sentence()}."
     )
     t_mem, t_grok = onsets(panel.ds, rule)
     maps = [

@@ -185,15 +185,14 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_suffix(".pdf"), stem.with_suffix(".png")
     with mpl.rc_context(_STYLE):
+        # One layout serves both files, and the caption that hangs below the figure.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(0.06)
         for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
             content = io.BytesIO()
             figure.savefig(
-                content,
-                format=path.suffix[1:],
-                dpi=300,
-                metadata=metadata,
-                bbox_inches="tight",  # the caption hangs below the figure
-                pad_inches=0.06,
+                content, format=path.suffix[1:], dpi=300, metadata=metadata, bbox_inches=box
             )
             path.write_bytes(content.getvalue())
     return pdf, png

@@ -96,7 +96,7 @@ class GrokkingRule:
         return (
             f"t_mem: {self.train} {sign} {self.train_threshold:g}{of}; "
             f"t_grok: {self.validation} {sign} {self.validation_threshold:g}{of}; "
-            f"comprehension where {close}"
+            f"comprehension: {close}"
         )
 
 
@@ -203,52 +203,74 @@ def majority(
 
 @dataclass(frozen=True)
 class DelayLaw:
-    """log t_grok = slope * log(lr * weight_decay) + intercept over trials seen to grok.
+    """log t_grok = slope * log(lr * weight_decay) + one intercept per group of trials.
 
-    `low`, `high`: the interval of the slope at `confidence` under independent errors.
+    A group shares every axis but those of lr, weight_decay and the seeds, so that a
+    dependence on another axis does not pass for one on the rate. `low`, `high`: interval
+    of the slope at `confidence` under independent errors; r_squared is within groups.
     `n_censored` trials had not grokked by their end; they are left out, which pulls the
-    slope towards 0 where they gather at small lr * weight_decay.
+    slope towards 0 where they gather at small rates.
     """
 
     slope: float
     low: float
     high: float
-    intercept: float
     r_squared: float
     n: int
+    n_groups: int
     n_censored: int
     confidence: float
 
 
 def delay_law(
-    t_grok: Onset, lr: xr.DataArray, weight_decay: xr.DataArray, *, confidence: float = 0.95
+    t_grok: Onset,
+    lr: xr.DataArray,
+    weight_decay: xr.DataArray,
+    *,
+    over: Sequence[Hashable] = ("seed",),
+    confidence: float = 0.95,
 ) -> DelayLaw:
-    """Fit the delay law by least squares; raise StudyError with fewer than 3 points.
+    """Fit the delay law by least squares within groups.
 
-    A slope of -1 is expected where weight decay drives the onset.
+    Raises StudyError where fewer than 3 trials, or no group with 2 rates, were seen to grok.
     """
     from scipy import stats
 
-    rate, step, censored = (
-        np.asarray(a.values).ravel()
-        for a in xr.broadcast(lr * weight_decay, t_grok.step, t_grok.censored)
+    rate_grid, step_grid, censored_grid = xr.broadcast(
+        lr * weight_decay, t_grok.step, t_grok.censored
     )
-    usable = np.isfinite(step) & (step > 0) & (rate > 0)
-    if usable.sum() < 3 or np.unique(rate[usable]).size < 2:
+    within = [d for d in step_grid.dims if d in (lr * weight_decay).dims or d in over]
+    others = [d for d in step_grid.dims if d not in within]
+    # One row per group, one column per trial in it.
+    rate_GT, step_GT, censored_GT = (
+        a.transpose(*others, *within).values.reshape(int(np.prod([a.sizes[d] for d in others])), -1)
+        for a in (rate_grid, step_grid, censored_grid)
+    )
+    x_GT = np.log(np.where(np.isfinite(step_GT) & (step_GT > 0) & (rate_GT > 0), rate_GT, np.nan))
+    usable = np.array([np.unique(x[~np.isnan(x)]).size > 1 for x in x_GT])
+    n, n_groups = int((~np.isnan(x_GT[usable])).sum()), int(usable.sum())
+    if n - n_groups < 2:
         raise StudyError(
-            f"the delay law needs 3 trials that grokked at 2 different lr * weight_decay > 0, "
-            f"found {usable.sum()} trials at {np.unique(rate[usable]).size}"
+            "the delay law needs 3 trials that grokked at 2 different lr * weight_decay > 0 "
+            f"with all other axes alike, found {n} trials in {n_groups} such groups"
         )
-    fit = stats.linregress(np.log(rate[usable]), np.log(step[usable]))
-    half = float(stats.t.ppf(0.5 + confidence / 2, int(usable.sum()) - 2)) * float(fit.stderr)
-    slope = float(fit.slope)
+    x_GT, y_GT = x_GT[usable], np.log(np.where(np.isnan(x_GT), 1.0, step_GT))[usable]
+    y_GT = np.where(np.isnan(x_GT), np.nan, y_GT)
+    x_GT = x_GT - np.nanmean(x_GT, axis=1, keepdims=True)
+    y_GT = y_GT - np.nanmean(y_GT, axis=1, keepdims=True)
+    slope = float(np.nansum(x_GT * y_GT) / np.nansum(x_GT**2))
+    unexplained = float(np.nansum((y_GT - slope * x_GT) ** 2))
+    free = n - n_groups - 1
+    error = np.sqrt(unexplained / free / np.nansum(x_GT**2))
+    half = float(stats.t.ppf(0.5 + confidence / 2, free) * error)
+    total = float(np.nansum(y_GT**2))
     return DelayLaw(
         slope,
         slope - half,
         slope + half,
-        float(fit.intercept),
-        float(fit.rvalue) ** 2,
-        int(usable.sum()),
-        int((censored.astype(bool) & (rate > 0)).sum()),
+        1 - unexplained / total if total > 0 else 1.0,
+        n,
+        n_groups,
+        int((censored_GT.astype(bool) & (rate_GT > 0)).sum()),
         confidence,
     )

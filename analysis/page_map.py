@@ -10,7 +10,7 @@ from phasecube.analysis.phase_diagram import Panel
 
 MAX_TICKS = 16
 LETTER = 6.3  # mean width in px of a letter at 11 px
-MAP_WIDTH = 330.0
+MAP_WIDTH = 300.0  # three maps fit side by side
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def place_map(drawn: Map, panel: Panel) -> PlacedMap:
     """Return the geometry of a map: the first value of y at the bottom."""
     x_texts, y_texts = panel.x.ticks, panel.y.ticks
     n_columns, n_rows = len(x_texts), len(y_texts)
-    width = min(64.0, max(5.0, MAP_WIDTH / n_columns))
+    width = min(60.0, max(5.0, MAP_WIDTH / n_columns))
     height = min(40.0, max(5.0, 380.0 / n_rows))
     left = max(len(t) for t in y_texts) * LETTER + (26 if panel.y.name else 8)
     every_x, every_y = -(-n_columns // MAX_TICKS), -(-n_rows // MAX_TICKS)

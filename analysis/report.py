@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from phasecube.analysis import figures
 from phasecube.analysis.analyses import Request, requests
 from phasecube.analysis.cube import PLAN, open_study
 from phasecube.analysis.drawings import Drawn, Map, draw
-from phasecube.analysis.grokking import delay_law, onsets
+from phasecube.analysis.grokking import Phase, delay_law, grokking, onsets
 from phasecube.analysis.labels import format_value, name_and_unit
 from phasecube.analysis.page_curves import curves_of
 from phasecube.analysis.page_map import place_map
@@ -123,14 +123,18 @@ def _law(ds: xr.Dataset, wanted: Request) -> list[str]:
     if rates[0] is None or rates[1] is None or (rates[0] * rates[1]).size < 2:
         return []
     try:
-        law = delay_law(onsets(ds, wanted.rule)[1], rates[0], rates[1])
+        t_grok = onsets(ds, wanted.rule)[1]
+        late = grokking(ds, wanted.rule).phase == Phase.GROKKING
+        t_grok = replace(t_grok, step=t_grok.step.where(late))
+        law = delay_law(t_grok, rates[0], rates[1], over=wanted.over)
     except StudyError:
         return []  # too few trials grokked: the maps say so
     sentence = (
-        f"Delay law over all trials: log t_grok falls on log(lr × weight decay) with slope "
-        f"{law.slope:.2f} (95 % {law.low:.2f} to {law.high:.2f}, R² {law.r_squared:.2f}, "
-        f"{law.n} trials; {law.n_censored} that had not grokked by their end are left out). "
-        "−1 is expected where weight decay drives the onset."
+        "Delay law of the trials in the grokking phase, all other axes alike: "
+        f"t_grok ~ (lr × weight decay)^{law.slope:.2f} "
+        f"(95 % {law.low:.2f} to {law.high:.2f}; {law.n} trials, R² {law.r_squared:.2f}; "
+        f"{law.n_censored} that had not generalised by their end are left out). "
+        "An exponent of −1 is expected where weight decay drives the onset."
     )
     return [sentence]
 

@@ -13,6 +13,7 @@ from phasecube.analysis.grokking import (
     majority,
     onsets,
 )
+from phasecube.analysis.order_parameters import Onset
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -160,3 +161,18 @@ def test_a_delay_law_of_two_points_is_refused() -> None:
     rule = GrokkingRule("train_loss", "val_loss", 0.01, 0.05, above=False, relative_to="initial")
     with pytest.raises(StudyError, match="needs 3 trials"):
         delay_law(onsets(ds, rule)[1], xr.DataArray(1.0), ds.weight_decay)
+
+
+def test_a_dependence_on_another_axis_does_not_pass_for_one_on_the_rate() -> None:
+    """Larger starts delay 10x and have smaller decays tried: the slope is still -1."""
+    decays = [1e-3, 1e-2, 1e-1, 1.0]
+    start = np.array([1.0, 10.0])[:, None]
+    t_grok = start / np.array(decays)
+    t_grok[0, :2] = t_grok[1, 2:] = np.nan
+    onset = Onset(
+        xr.DataArray(t_grok, dims=("init_scale", "weight_decay")),
+        xr.DataArray(t_grok, dims=("init_scale", "weight_decay")),
+        xr.full_like(xr.DataArray(t_grok, dims=("init_scale", "weight_decay")), 2),
+    )
+    law = delay_law(onset, xr.DataArray(1.0), xr.DataArray(decays, dims="weight_decay"))
+    assert law.slope == pytest.approx(-1) and law.n_groups == 2
