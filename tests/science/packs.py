@@ -1,0 +1,58 @@
+"""Train a few trials with the engine and read their curves."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phasecube.engine.admission import EngineChoice
+from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
+from phasecube.engine.params import parameters
+from phasecube.engine.record import Engine, PackRecord, RecordRule, StopRule
+from phasecube.engine.run_pack import run_pack
+from phasecube.engine.trials import Trials
+
+Curve = npt.NDArray[np.floating]
+
+
+def train(
+    experiment: Experiment[Any], steps: int, every: int = 1, **params: Any
+) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
+    """Return the record steps and every scalar measure as [trials, steps].
+
+    A list among `params` is an axis; trials are the product of all axes, the last fastest.
+    """
+    known = parameters(experiment)
+    values = {name: p.default for name, p in known.items()} | params | {"steps": steps}
+    axes = {name: v for name, v in values.items() if isinstance(v, list)}
+    rows = [values | dict(zip(axes, row, strict=True)) for row in product(*axes.values())]
+    static = {name: values[name] for name, p in known.items() if p.static}
+    varying = {name: [row[name] for row in rows] for name, p in known.items() if not p.static}
+    scalars = [*ENGINE_MEASURES, *(n for n, m in experiment.measures.items() if m.dim is None)]
+    rule = RecordRule(np.arange(0, steps + 1, every), tuple(scalars), dtype="float64")
+    record = PackRecord.empty(len(rows), rule)
+    choice = EngineChoice(Engine.VMAP_FORWARD, min(len(rows), 32), False, "asked for by a test")
+    settled = run_pack(
+        experiment,
+        Trials(np.arange(len(rows)), static, varying),
+        record,
+        rule,
+        StopRule(),
+        choice,
+        checkpoints=None,
+        trial_walltime_s=None,
+        signal=lambda: False,
+        on_record=lambda *_: None,
+        checkpoint_every_s=np.inf,
+    )
+    assert settled
+    return rule.steps, dict(zip(scalars, record.scalars_RMS.transpose(1, 0, 2), strict=True))
+
+
+def onsets(steps: npt.NDArray[np.int64], curve_RS: Curve, threshold: float, above: bool = True):
+    """Return the first step past the threshold per trial, inf where there is none."""
+    past_RS = curve_RS >= threshold if above else curve_RS <= threshold
+    return np.where(past_RS.any(1), steps[past_RS.argmax(1)], np.inf)
