@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -197,7 +197,8 @@ def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section
     title = f"Final {measures[-1]}"
     caption = f"Median and range{_members(panel)} at each step."
     log_step = _log_step(panel) if wanted.scale is None else wanted.scale == "log"
-    base = _shaded(panel, cells, "curves", title, caption, log=False)
+    shown = f"{title}, median{_members(panel)}. The figure for print: {caption.lower()}"
+    base = _shaded(panel, cells, "curves", title, shown, log=False)
 
     def figure() -> Figure:
         lines = []
@@ -208,7 +209,7 @@ def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section
         label = name_and_unit(panel.ds[measures[0]]) if len(measures) == 1 else "value"
         return figures.curves_figure(lines, label, caption, log_step=log_step)
 
-    drawn = Map(base.name, base.title, caption, base.cells, base.legend, base.table, figure)
+    drawn = replace(base, figure=figure)
     return Section(panel.title, panel, (drawn,), measures, log_step)
 
 

@@ -142,8 +142,14 @@
     function choose(cell) {
       chosen = cell;
       const at = `${cell.dataset.row},${cell.dataset.column}`;
-      for (const other of panel.querySelectorAll(".c"))
-        other.classList.toggle("chosen", `${other.dataset.row},${other.dataset.column}` === at);
+      for (const mark of panel.querySelectorAll(".chosen")) mark.remove();
+      for (const map of panel.querySelectorAll("svg.map")) {
+        // On top of all cells, or its neighbours would cover half of the line.
+        const mark = map.querySelector(`.c[data-row="${cell.dataset.row}"][data-column="${cell.dataset.column}"] rect`).cloneNode();
+        mark.setAttribute("class", "chosen");
+        mark.setAttribute("fill", "none");
+        map.appendChild(mark);
+      }
       say(cell);
       const place = JSON.parse(cell.dataset.facts).slice(0, Number(panel.dataset.sides)).map(f => f.join(" = ")).join(", ");
       draw(box, data, at, place || "The study", state);

@@ -1,0 +1,256 @@
+"""The page is read as its reader meets it: the HTML, the embedded curves, the files beside it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from synthetic_study import jump, study_dataset
+
+from phasecube.analysis.analyses import Request, request, requests
+from phasecube.analysis.drawings import draw
+from phasecube.analysis.page_curves import curves_of
+from phasecube.analysis.report import Facts, write_pages
+from phasecube.engine.errors import StudyError
+from phasecube.engine.record import Outcome
+
+STEPS = list(range(0, 401, 10))
+LR, DECAY, SEED = [0.1, 0.1 + 0.2], [0.0, 1.0, 5.0], [0, 1, 2]
+RUN = {
+    "run": 1,
+    "phasecube_code": {"commit": "0123abcd", "dirty": True},
+    "versions": {"torch": "2.13.0"},
+    "hardware": {"cpu": "a processor"},
+}
+
+
+def study(*, unfinished: bool = False, title: str = "A study") -> xr.Dataset:
+    t_grok = np.full((2, 3, 3), np.inf)
+    t_grok[:, 1], t_grok[:, 2] = 200.0, 40.0
+    outcome = np.full((2, 3, 3), int(Outcome.DONE))
+    n_recorded = np.full((2, 3, 3), len(STEPS))
+    outcome[1, 0, 0], n_recorded[1, 0, 0] = Outcome.DIVERGED, 2
+    if unfinished:
+        outcome[0, 0], n_recorded[0, 0] = Outcome.NOT_RUN, 0
+        outcome[0, 1, 0], n_recorded[0, 1, 0] = Outcome.NOT_RUN, 7
+    ds = study_dataset(
+        {"lr": LR, "weight_decay": DECAY, "seed": SEED},
+        STEPS,
+        {
+            "train_accuracy": jump(STEPS, np.full((2, 3, 3), 20.0)),
+            "val_accuracy": jump(STEPS, t_grok),
+        },
+        outcome,
+        n_recorded,
+    )
+    return ds.assign_attrs(
+        title=title, question="When?", sweep="a", experiment="b", fixed='{"width": 32}'
+    )
+
+
+def page(folder: Path, ds: xr.Dataset, *wanted: Request) -> str:
+    write_pages(ds, wanted or (Request("grokking"),), Facts(2, [RUN]), folder / "report")
+    return (folder / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def embedded_curves(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="curves">(.*?)</script>', html, re.S)
+    assert found
+    curves: dict[str, Any] = json.loads(found[1])
+    return curves
+
+
+class Resources(HTMLParser):
+    """Collects what a browser would fetch to show the page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in {"script", "img", "link", "iframe", "source", "use", "image"}:
+            self.fetched += [v or "" for k, v in attrs if k in {"src", "href", "xlink:href"}]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("finished")
+    return folder / "report", page(folder, study())
+
+
+def test_a_page_fetches_nothing(finished: tuple[Path, str]) -> None:
+    parser = Resources()
+    parser.feed(finished[1])
+    assert parser.fetched == []
+    assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttp", finished[1])
+
+
+def test_a_page_says_what_was_asked_and_where_the_numbers_come_from(
+    finished: tuple[Path, str],
+) -> None:
+    for text in ("A study", "When?", "0123abcd", "2.13.0", "a processor", "not committed"):
+        assert text in finished[1]
+
+
+def test_ticks_and_tables_write_numbers_as_a_reader_does(finished: tuple[Path, str]) -> None:
+    folder, html = finished
+    assert "0.30000000000000004" not in html
+    assert ">0.3<" in html
+    for table in (folder / "tables").iterdir():
+        assert "0.30000000000000004" not in table.read_text()
+
+
+def test_each_map_has_figures_for_print_and_a_table(finished: tuple[Path, str]) -> None:
+    folder, _ = finished
+    stems = {"1-1-phases", "1-1-t_grok", "1-1-t_mem"}
+    assert {p.stem for p in (folder / "tables").iterdir()} == stems
+    for suffix, magic in ((".pdf", b"%PDF"), (".png", b"\x89PNG")):
+        files = [p for p in (folder / "figures").iterdir() if p.suffix == suffix]
+        assert {p.stem for p in files} == stems
+        assert all(p.read_bytes().startswith(magic) for p in files)
+
+
+def test_the_table_of_phases_holds_a_row_per_cell(finished: tuple[Path, str]) -> None:
+    with (finished[0] / "tables" / "1-1-phases.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6
+    grokking = next(r for r in rows if (r["lr"], r["weight_decay"]) == ("0.3", "1"))
+    assert (grokking["phase"], grokking["n_grokking"], grokking["state"]) == (
+        "grokking",
+        "3",
+        "complete",
+    )
+
+
+def test_a_cell_has_one_curve_per_seed_and_measure_that_ends_where_its_trial_did(
+    finished: tuple[Path, str],
+) -> None:
+    data = embedded_curves(finished[1])["1-1"]
+    members = data["cells"]["0,1"]
+    assert [m["member"] for m in members] == ["seed 0", "seed 1", "seed 2"]
+    assert members[0]["outcome"] == "diverged" and len(members[0]["values"][0]) == 2
+    assert members[1]["values"][1] == [0.0] * len(STEPS)
+    assert data["steps"] == STEPS and data["thresholds"] == [0.95]
+
+
+def test_a_finished_study_does_not_say_that_it_is_not(finished: tuple[Path, str]) -> None:
+    assert "not finished" not in finished[1]
+
+
+def test_an_unfinished_study_says_so_and_marks_its_cells(tmp_path: Path) -> None:
+    html = page(tmp_path, study(unfinished=True))
+    assert "This study is not finished." in html
+    assert 'class="corner"' in html and "url(#hatch-//)" in html
+
+
+def test_text_of_the_study_cannot_become_markup(tmp_path: Path) -> None:
+    hostile = "</script><script>alert(1)</script>"
+    ds = study(title=hostile).assign_coords(seed=[hostile, "b", "c"])
+    html = page(tmp_path, ds)
+    assert hostile not in html and "alert(1)" in html
+    assert embedded_curves(html)["1-1"]["cells"]["1,0"][0]["member"] == f"seed {hostile}"
+
+
+def test_an_analysis_that_cannot_be_drawn_says_why_and_spares_the_others(tmp_path: Path) -> None:
+    html = page(tmp_path, study(), request("curves", {"measures": ["loss"]}), Request("grokking"))
+    assert "no scalar measure &#39;loss&#39;" in html and "1-1-phases" not in html
+    assert "2-1-phases" in html
+
+
+def test_a_diagram_over_a_single_axis_is_one_row(tmp_path: Path) -> None:
+    html = page(tmp_path, study().isel(lr=0), Request("phase_diagram", measure="val_accuracy"))
+    assert html.count('class="c"') == 3
+
+
+def test_a_study_without_axes_is_one_cell(tmp_path: Path) -> None:
+    html = page(tmp_path, study().isel(lr=0, weight_decay=1, seed=0))
+    assert html.count('class="c"') == 3  # one in each of phases, t_grok and t_mem
+
+
+def test_curves_that_would_swell_the_page_are_thinned_to_their_ends() -> None:
+    (section,) = draw(study(), Request("grokking")).sections
+    data = curves_of(section, numbers=6 * 2 * 24)
+    assert data["members"] == [1, 3]
+    assert len(data["steps"]) == 24 and data["steps"][0] == 0 and data["steps"][-1] == 400
+
+
+def test_without_analyses_accuracies_are_drawn_as_phases_and_others_as_final_values() -> None:
+    ds = study()
+    assert [r.kind for r in requests([], ds)] == ["grokking"]
+    (other,) = requests([], ds.drop_vars("val_accuracy"))
+    assert (other.kind, other.measure) == ("phase_diagram", "train_accuracy")
+
+
+def test_one_threshold_serves_both_measures() -> None:
+    rule = request("grokking", {"threshold": 0.9, "validation_threshold": 0.99}).rule
+    assert (rule.train_threshold, rule.validation_threshold) == (0.9, 0.99)
+
+
+def test_an_unknown_option_is_named_with_those_there_are() -> None:
+    with pytest.raises(StudyError, match=r"curves does not take colour; it takes measures"):
+        request("curves", {"colour": "red"})
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Any]:
+    binary = shutil.which("chromium") or shutil.which("google-chrome")
+    driver = shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("chromium and chromedriver are not installed")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1250,1500",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield opened
+    opened.quit()
+
+
+@pytest.mark.browser
+def test_a_click_on_a_cell_draws_its_curves(browser: Any, finished: tuple[Path, str]) -> None:
+    browser.get((finished[0] / "index.html").as_uri())
+    find = browser.find_element
+    find("css selector", 'svg[data-map="1-1-phases"] .c[data-row="1"][data-column="1"]').click()
+    lines = browser.find_elements("css selector", ".curves path.line")
+    drawn = {(p.get_attribute("data-measure"), p.get_attribute("data-member")) for p in lines}
+    assert drawn == {
+        (m, f"seed {s}") for m in ("train_accuracy", "val_accuracy") for s in (0, 1, 2)
+    }
+    assert "grokking" in find("css selector", ".cell").text
+    assert browser.get_log("browser") == []
+
+
+@pytest.mark.browser
+def test_the_keyboard_reaches_cells_and_draws(browser: Any, finished: tuple[Path, str]) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get((finished[0] / "index.html").as_uri())
+    first = browser.find_element("css selector", 'svg[data-map="1-1-phases"] .c[tabindex="0"]')
+    first.send_keys(Keys.ARROW_UP)
+    focused = browser.switch_to.active_element
+    assert (focused.get_attribute("data-row"), focused.get_attribute("data-column")) == ("1", "0")
+    assert "grokking" in browser.find_element("css selector", ".cell").text
+    focused.send_keys(Keys.ENTER)
+    assert browser.find_elements("css selector", ".curves path.line")
