@@ -1,0 +1,146 @@
+"""Axes: named lists of values, written out or as ranges whose endpoints are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Scalar = bool | int | float | str
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class LinearRange(_Section):
+    """`count` values from `start` to `stop`, equally spaced, both ends included."""
+
+    start: float
+    stop: float
+    count: int = Field(ge=2)
+
+    def values(self) -> list[Scalar]:
+        """Return the values of the range as floats."""
+        return [float(v) for v in np.linspace(self.start, self.stop, self.count)]
+
+
+class GeometricRange(_Section):
+    """`count` values from `start` to `stop`, equal ratios, both ends included and exact."""
+
+    start: float
+    stop: float
+    count: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _no_zero(self) -> GeometricRange:
+        if self.start <= 0 or self.stop <= 0:
+            raise ValueError(
+                f"a geometric range needs start and stop > 0, got {self.start:g} and "
+                f"{self.stop:g}; begin at a small positive value, or use linear"
+            )
+        return self
+
+    def values(self) -> list[Scalar]:
+        """Return the values of the range as floats."""
+        return [float(v) for v in np.geomspace(self.start, self.stop, self.count)]
+
+
+class IntegerRange(_Section):
+    """The integers from `start` to `stop`, both included where the step allows."""
+
+    start: int
+    stop: int
+    step: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> IntegerRange:
+        if self.stop < self.start:
+            raise ValueError(
+                f"an integer range from {self.start} to {self.stop} is empty; "
+                "stop is included and must not be below start"
+            )
+        return self
+
+    def values(self) -> list[Scalar]:
+        """Return the values of the range as ints."""
+        return list(range(self.start, self.stop + 1, self.step))
+
+
+class AxisSection(_Section):
+    """One axis of a sweep file: `values`, or exactly one kind of range."""
+
+    values: list[bool | int | float | str] | None = Field(None, min_length=1)
+    linear: LinearRange | None = None
+    geometric: GeometricRange | None = None
+    integers: IntegerRange | None = None
+    unit: str = ""
+    label: str = ""
+    scale: Literal["linear", "log", "list"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> AxisSection:
+        given = [k for k in ("values", "linear", "geometric", "integers") if getattr(self, k)]
+        if len(given) != 1:
+            found = " and ".join(given) if given else "none"
+            raise ValueError(
+                f"an axis takes exactly one of values, linear, geometric, integers; got {found}"
+            )
+        values = self.expanded()
+        if self.scale == "log" and any(isinstance(v, str) or v <= 0 for v in values):
+            raise ValueError(
+                "a log scale needs values > 0; take out those that are not, or use scale = 'linear'"
+            )
+        return self
+
+    def expanded(self) -> list[Scalar]:
+        """Return the values of the axis, ranges written out."""
+        for source in (self.linear, self.geometric, self.integers):
+            if source is not None:
+                return source.values()
+        return list(self.values or [])
+
+    def shown_scale(self) -> str:
+        """Return how to draw the axis: as said, else log for a geometric range."""
+        if self.scale:
+            return self.scale
+        if self.geometric:
+            return "log"
+        return "linear" if self.linear or self.integers else "list"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One coordinate of a sweep: a parameter's name and the values it takes."""
+
+    name: str
+    values: tuple[Scalar, ...]
+    scale: str = "list"
+    unit: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Dim:
+    """One dimension of the cube: one axis, or several that move together (a zip).
+
+    `condition` is the `if` of the sub-space the dimension belongs to, "" for all others;
+    where it does not hold, the dimension stands at `rest`, the place of the fixed value.
+    """
+
+    name: str
+    axes: tuple[Axis, ...]
+    condition: str = ""
+    rest: int = 0
+    swept: tuple[int, ...] = field(default_factory=tuple)  # places a sub-space sweeps
+
+    def __len__(self) -> int:
+        return len(self.axes[0].values)
+
+    @property
+    def coords(self) -> Mapping[str, tuple[Any, ...]]:
+        """Return each coordinate's values along the dimension."""
+        return {axis.name: axis.values for axis in self.axes}

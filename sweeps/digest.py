@@ -1,0 +1,99 @@
+"""The name of a trial: 128 bits over everything that determines its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phasecube.engine.record import StopRule
+
+DIGEST_BYTES = 16
+
+
+def canonical(value: Any) -> str:
+    """Return the one text of a value: shortest repr of a float, -0.0 as 0.0, sorted keys."""
+    if isinstance(value, float):
+        return repr(value + 0.0)  # adding 0.0 turns -0.0 into 0.0
+    if isinstance(value, dict):
+        items = (f"{json.dumps(k)}:{canonical(v)}" for k, v in sorted(value.items()))
+        return "{" + ",".join(items) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(canonical(v) for v in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def content(
+    experiment: str, version: int, stop: StopRule, params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the digest of a trial is taken over."""
+    target = stop.target
+    rule = {
+        "loss_above": None if stop.loss_above is None else float(stop.loss_above),
+        "target": None
+        if target is None
+        else {
+            "above": target.above,
+            "measure": target.measure,
+            "records": target.records,
+            "value": float(target.value),
+        },
+    }
+    return {"experiment": experiment, "params": dict(params), "stop": rule, "version": version}
+
+
+def digest_of(trial: Mapping[str, Any]) -> str:
+    """Return the digest of a trial's content as 32 hexadecimal letters."""
+    return blake2b(canonical(trial).encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def digests_of(
+    constant: Mapping[str, Any],
+    columns: Mapping[str, tuple[npt.NDArray[np.int32], Sequence[Any]]],
+    n_trials: int,
+) -> npt.NDArray[np.uint8]:
+    """Return uint8 [n, 16]: the digests of trials that share `constant` but for some parameters.
+
+    `columns` maps a parameter to (codes [n], values). The text of each value is made once;
+    a million trials are a million joins and hashes, not a million JSON encodings.
+    """
+    params = {**constant["params"], **dict.fromkeys(columns)}
+    pieces: list[str] = []  # constant text between the varying fragments, in key order
+    fragments: list[tuple[npt.NDArray[np.int32], list[bytes]]] = []
+    text = '{"experiment":' + canonical(constant["experiment"]) + ',"params":{'
+    for place, name in enumerate(sorted(params)):
+        text += ("," if place else "") + json.dumps(name) + ":"
+        if name in columns:
+            codes, values = columns[name]
+            fragments.append((codes, [canonical(v).encode() for v in values]))
+            pieces.append(text)
+            text = ""
+        else:
+            text += canonical(params[name])
+    text += '},"stop":' + canonical(constant["stop"])
+    text += ',"version":' + canonical(constant["version"]) + "}"
+    return _hash(pieces, fragments, text.encode(), n_trials)
+
+
+def _hash(
+    pieces: list[str],
+    fragments: list[tuple[npt.NDArray[np.int32], list[bytes]]],
+    tail: bytes,
+    n_trials: int,
+) -> npt.NDArray[np.uint8]:
+    digests = bytearray(n_trials * DIGEST_BYTES)
+    heads = [piece.encode() for piece in pieces]
+    # Each fragment carries the constant text before it: one join per trial.
+    texts = [[head + value for value in values] for head, (_, values) in zip(heads, fragments)]
+    codes = [column.tolist() for column, _ in fragments]
+    for trial in range(n_trials):
+        body = b"".join([text[code[trial]] for text, code in zip(texts, codes)])
+        place = trial * DIGEST_BYTES
+        digests[place : place + DIGEST_BYTES] = blake2b(
+            body + tail, digest_size=DIGEST_BYTES
+        ).digest()
+    return np.frombuffer(digests, np.uint8).reshape(n_trials, DIGEST_BYTES)

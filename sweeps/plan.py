@@ -1,0 +1,265 @@
+"""Sweep to Plan: every trial as a place in columns, named by its digest, cut into packs.
+
+A plan of 10^6 trials holds no object per trial: one int32 code per trial and column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phasecube.engine.errors import Fault, SpecError
+from phasecube.engine.experiment import Measure
+from phasecube.engine.record import RecordRule, StopRule
+from phasecube.engine.trials import Trials
+from phasecube.sweeps.axis import Dim
+from phasecube.sweeps.columns import Column, spread
+from phasecube.sweeps.digest import DIGEST_BYTES, content, digests_of
+from phasecube.sweeps.record_rule import measures_of, record_rule
+from phasecube.sweeps.sweep import Sweep
+
+CodeArray = npt.NDArray[np.int32]
+RowArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All trials of a sweep. Arrays have one entry a trial, in the order of the axes.
+
+    `index[dim]` is the place on a dimension, `columns[name]` a parameter that varies,
+    `constants` those that do not; `group` is the static shape, `row` the place in the store.
+    Rows of the store that no trial of the plan names are padding or orphaned.
+    """
+
+    sweep: Sweep
+    experiment: str
+    version: int
+    dims: tuple[Dim, ...]
+    index: Mapping[str, CodeArray]
+    columns: Mapping[str, Column]
+    constants: Mapping[str, Any]
+    static: frozenset[str]
+    digests: npt.NDArray[np.uint8]  # [N, 16]
+    group: CodeArray
+    row: RowArray
+    pack_size: int
+    n_packs: int
+    rule: RecordRule
+    measures: Mapping[str, Measure]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @cached_property
+    def n_trials(self) -> int:
+        """Return the number of trials: places on the axes that share a digest count once."""
+        return len(np.unique(self.row))
+
+    @property
+    def stop(self) -> StopRule:
+        """Return when a trial ends before its last step."""
+        return self.sweep.stop
+
+    @property
+    def n_rows(self) -> int:
+        """Return the rows of the store, padding and orphans included."""
+        return self.n_packs * self.pack_size
+
+    def params(self, trial: int) -> dict[str, Any]:
+        """Return every resolved parameter of one trial, auxiliary axes left out."""
+        varying = {n: c.values[c.codes[trial]] for n, c in self.columns.items() if c.is_param}
+        return {**self.constants, **varying}
+
+    def content(self, trial: int) -> dict[str, Any]:
+        """Return what the digest of one trial is taken over."""
+        return content(self.experiment, self.version, self.stop, self.params(trial))
+
+    @cached_property
+    def row_digests(self) -> npt.NDArray[np.uint8]:
+        """Return uint8 [rows, 16]: the digest of each row the plan names, zeros elsewhere."""
+        digests_R16 = np.zeros((self.n_rows, DIGEST_BYTES), np.uint8)
+        digests_R16[self.row] = self.digests
+        return digests_R16
+
+    @cached_property
+    def _by_row(self) -> npt.NDArray[np.int64]:
+        trial_R = np.full(self.n_rows, -1, np.int64)
+        trial_R[self.row] = np.arange(len(self))
+        return trial_R
+
+    def trials_in(
+        self, pack: int, wanted_K: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return the trials of one pack, in lane order; `wanted_K` [pack size] chooses lanes."""
+        trials_K = self._by_row[pack * self.pack_size : (pack + 1) * self.pack_size]
+        keep_K = trials_K >= 0 if wanted_K is None else (trials_K >= 0) & wanted_K
+        found: npt.NDArray[np.int64] = trials_K[keep_K]
+        return found
+
+    def trials_of(self, pack: int, wanted_K: npt.NDArray[np.bool_] | None = None) -> Trials:
+        """Return the trials of one pack as the engine takes them."""
+        chosen = self.trials_in(pack, wanted_K)
+        columns = {n: c for n, c in self.columns.items() if c.is_param}
+        static = {n: v for n, v in self.constants.items() if n in self.static}
+        for name, column in columns.items():
+            if name in self.static and len(chosen):
+                static[name] = column.values[column.codes[chosen[0]]]
+        varying = {n: [v] * len(chosen) for n, v in self.constants.items() if n not in self.static}
+        for name, column in columns.items():
+            if name not in self.static:
+                varying[name] = [column.values[code] for code in column.codes[chosen]]
+        return Trials(self.row[chosen] - pack * self.pack_size, static, varying)
+
+    def packs(self) -> npt.NDArray[np.int64]:
+        """Return the numbers of the packs that hold trials of the plan."""
+        return np.unique(self.row // self.pack_size)
+
+    def missing(self, status_RF: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Return the packs that hold a trial whose row in the store is not settled."""
+        from phasecube.engine.record import Outcome, Status
+
+        open_N = status_RF[self.row, Status.OUTCOME] == Outcome.NOT_RUN
+        return np.unique(self.row[open_N] // self.pack_size)
+
+    def write(self, path: Path) -> None:
+        """Write plan.parquet by rename."""
+        from phasecube.sweeps.plan_file import write_plan
+
+        write_plan(self, path)
+
+    def continue_from(self, old_R16: npt.NDArray[np.uint8], pack_size: int) -> Plan:
+        """Return the plan over a store that exists: trials it holds keep their rows.
+
+        New trials are appended as new packs; rows the plan does not name are orphaned.
+        """
+        old_rows = {bytes(d): r for r, d in enumerate(np.ascontiguousarray(old_R16)) if d.any()}
+        kept = np.array([old_rows.get(bytes(d), -1) for d in self.digests], np.int64)
+        new = kept < 0
+        n_old = -(-len(old_R16) // pack_size)
+        row = kept.copy()
+        row[new], n_new = _rows(self.digests[new], self.group[new], pack_size, n_old)
+        return replace(self, row=row, pack_size=pack_size, n_packs=n_old + n_new)
+
+
+def read_plan(path: Path | str) -> Plan:
+    """Return the plan in the file at `path`; raise StudyError where it is not whole."""
+    from phasecube.sweeps import plan_file
+
+    return plan_file.read_plan(path)
+
+
+def expand(sweep: Sweep) -> Plan:
+    """Return the plan of a sweep; raise SpecError for what only its combinations show."""
+    from phasecube.engine.load import load_experiment
+    from phasecube.engine.params import parameters
+
+    experiment = load_experiment(sweep.experiment, sweep.folder)
+    schema = parameters(experiment)
+    table, index = spread(sweep, schema)
+    if len(table) == 0:
+        raise SpecError([Fault("where", "leaves no trial; loosen a condition")], sweep.name)
+    columns, constants = table.resolve(schema)
+    static = frozenset(n for n in {**columns, **constants} if n in schema and schema[n].static)
+    group, representatives = _groups(columns, static, len(table))
+    _check_groups(experiment, columns, constants, representatives, sweep.name)
+    digests = digests_of(
+        content(experiment.name, experiment.version, sweep.stop, constants),
+        {n: (c.codes, c.values) for n, c in columns.items() if c.is_param},
+        len(table),
+    )
+    pack_size = _pack_size(sweep.resources.pack_size, len(digests), int(np.bincount(group).max()))
+    row, n_packs = _rows(digests, group, pack_size, 0)
+    steps = columns["steps"].values if "steps" in columns else [constants["steps"]]
+    measures = measures_of(experiment, sweep.record)
+    trials = [
+        {**constants, **{n: c.values[c.codes[r]] for n, c in columns.items() if c.is_param}}
+        for r in representatives
+    ]
+    rule = record_rule(experiment, sweep.record, measures, steps, trials)
+    return Plan(
+        sweep,
+        experiment.name,
+        experiment.version,
+        sweep.dims,
+        index,
+        columns,
+        constants,
+        static,
+        digests,
+        group,
+        row,
+        pack_size,
+        n_packs,
+        rule,
+        measures,
+    )
+
+
+def _groups(
+    columns: Mapping[str, Column], static: frozenset[str], n_trials: int
+) -> tuple[CodeArray, list[int]]:
+    """Return each trial's static group, numbered by first appearance, and a trial of each."""
+    code = np.zeros(n_trials, np.int64)
+    for name, column in columns.items():
+        if name in static:
+            code = code * len(column.values) + column.codes
+            code = np.unique(code, return_inverse=True)[1].astype(np.int64)
+    first = np.unique(code, return_index=True)[1]
+    order = np.argsort(first, kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    return rank[code].astype(np.int32), np.sort(first).tolist()
+
+
+def _check_groups(
+    experiment: Any,
+    columns: Mapping[str, Column],
+    constants: Mapping[str, Any],
+    representatives: Sequence[int],
+    source: str,
+) -> None:
+    params_type = getattr(experiment, "params_type", None)
+    if params_type is None:
+        return
+    faults: dict[Fault, None] = {}
+    for trial in representatives:
+        values = {**constants, **{n: c.values[c.codes[trial]] for n, c in columns.items()}}
+        own = params_type(**{n: values[n] for n in params_type.model_fields})
+        for name, message in own.faults():
+            faults[Fault(name, message)] = None
+    if faults:
+        raise SpecError(list(faults), source)
+
+
+def _pack_size(asked: int | str, n_trials: int, largest_group: int) -> int:
+    if isinstance(asked, int):
+        return asked
+    size = 64 if n_trials <= 4096 else 256 if n_trials <= 65_536 else 1024
+    return min(size, 1 << max(largest_group - 1, 0).bit_length())
+
+
+def _rows(
+    digests: npt.NDArray[np.uint8], group: CodeArray, pack_size: int, first_pack: int
+) -> tuple[RowArray, int]:
+    """Return the row of each place and the number of packs; a pack never mixes groups.
+
+    Places of one digest share a row: a trial is trained once however often it is named.
+    """
+    if len(group) == 0:
+        return np.zeros(0, np.int64), 0
+    words = np.ascontiguousarray(digests).view("V16").ravel()
+    first, place = np.unique(words, return_index=True, return_inverse=True)[1:]
+    order = np.lexsort((first, group[first]))  # by group, then as the axes run
+    sizes = np.bincount(group[first])
+    packs = -(-sizes // pack_size)
+    starts = np.cumsum(packs) - packs  # first pack of each group
+    within = np.arange(len(first)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    row = np.empty(len(first), np.int64)
+    row[order] = (first_pack + np.repeat(starts, sizes)) * pack_size + within
+    return row[place], int(packs.sum())

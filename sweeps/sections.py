@@ -1,0 +1,162 @@
+"""The tables of a sweep file as they stand in TOML; what they mean together is `sweep.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
+
+from phasecube.sweeps.axis import AxisSection, GeometricRange, IntegerRange, LinearRange
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Scalar = bool | int | float | str
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys, NaN and inf are faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Cadence(Section):
+    """Steps by rule, 0 and the last always among them: every so many, or about `log` of them."""
+
+    every: int | None = Field(None, ge=1)
+    log: int | None = Field(None, ge=2, le=100_000, description="log-spaced")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Cadence:
+        if (self.every is None) == (self.log is None):
+            raise ValueError("steps take { every = 10 }, { log = 100 } or a list like [0, 10, 100]")
+        return self
+
+
+ExplicitSteps = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+def _kind_of_steps(value: Any) -> str:
+    return "list" if isinstance(value, list) else "rule"
+
+
+Steps = Annotated[
+    Annotated[Cadence, Tag("rule")] | Annotated[ExplicitSteps, Tag("list")],
+    Discriminator(_kind_of_steps),
+]
+
+
+def _number_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise ValueError(f"takes a whole number from 1 on, or 'auto'; got {value!r}")
+
+
+NumberOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_number_or_auto)]
+
+
+class RecordSection(Section):
+    """What is written down, and at which steps."""
+
+    measures: list[str] | None = Field(None, min_length=1, description="default: all common ones")
+    steps: Steps = Field(default_factory=lambda: Cadence(every=None, log=100))
+    vector_steps: Steps | None = Field(None, description="for vector measures; default: as steps")
+    dtype: Literal["float32", "float64"] = "float32"
+
+
+class TargetSection(Section):
+    """Stop once a measure has been past a value for some records in a row."""
+
+    measure: str
+    above: float | None = None
+    below: float | None = None
+    records: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_side(self) -> TargetSection:
+        if (self.above is None) == (self.below is None):
+            raise ValueError("a target takes exactly one of above and below")
+        return self
+
+
+class StopSection(Section):
+    """When a trial ends before its last step."""
+
+    target: TargetSection | None = None
+    loss_above: float | None = Field(None, gt=0)
+
+
+class WhenSection(Section):
+    """A sub-space: axes that exist only where the condition holds."""
+
+    if_: str = Field(alias="if")
+    axes: dict[Name, AxisSection] = Field(min_length=1)
+
+
+class ResourcesSection(Section):
+    """Where and how to run; nothing here changes a number."""
+
+    processes: NumberOrAuto = Field("auto", description="worker processes")
+    device: str = Field("cpu", description="cpu, cuda, cuda:1")
+    threads: int = Field(1, ge=1, description="torch threads of a worker")
+    engine: Literal["auto", "vmap", "vmap_gradient", "sequential"] = "auto"
+    lanes: NumberOrAuto = Field("auto", description="trials trained at once")
+    pack_size: NumberOrAuto = Field("auto", description="trials per file of the store")
+    compile: bool = Field(False, description="torch.compile the step")
+    checkpoint_every_s: float = Field(60.0, gt=0)
+    trial_walltime_s: float | None = Field(None, gt=0)
+    max_trials: int = Field(1_000_000, ge=1, description="refuse a larger sweep")
+
+
+class SweepFile(Section):
+    """A whole sweep file."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="also the study's folder")
+    title: str = ""
+    question: str = ""
+    experiment: str = Field(description="a shipped experiment, or my_file.py:Name")
+    fixed: dict[Name, Scalar] = Field(default_factory=dict)
+    axes: dict[Name, AxisSection] = Field(default_factory=dict)
+    zip: dict[Name, dict[Name, list[Scalar]]] = Field(default_factory=dict)
+    when: list[WhenSection] = Field(default_factory=list)
+    where: list[str] = Field(default_factory=list)
+    derived: dict[Name, str] = Field(default_factory=dict)
+    record: RecordSection = Field(default_factory=lambda: RecordSection())
+    stop: StopSection = Field(default_factory=lambda: StopSection())
+    analyses: list[dict[str, Any]] = Field(default_factory=list)
+    resources: ResourcesSection = Field(default_factory=lambda: ResourcesSection())
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a sweep file, for editors."""
+    return SweepFile.model_json_schema()
+
+
+def keys_at(loc: tuple[int | str, ...]) -> list[str]:
+    """Return the keys a table may hold, for suggestions; [] where it may hold any."""
+    tables: dict[str, type[BaseModel]] = {
+        "": SweepFile,
+        "record": RecordSection,
+        "stop": StopSection,
+        "target": TargetSection,
+        "resources": ResourcesSection,
+        "axes": AxisSection,
+        "when": WhenSection,
+        **_RANGES,
+    }
+    names = [str(part) for part in loc if str(part) in tables]
+    model = tables[names[-1] if names else ""]
+    return [info.alias or name for name, info in model.model_fields.items()]
+
+
+_RANGES: dict[str, type[BaseModel]] = {
+    "linear": LinearRange,
+    "geometric": GeometricRange,
+    "integers": IntegerRange,
+}

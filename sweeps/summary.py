@@ -1,0 +1,95 @@
+"""A plan in words: what `phasecube plan` prints."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from phasecube.sweeps.axis import Dim
+from phasecube.sweeps.difference import Difference
+from phasecube.sweeps.digest import canonical
+from phasecube.sweeps.forecast import Forecast
+from phasecube.sweeps.plan import Plan
+
+
+def describe(plan: Plan, forecast: Forecast, difference: Difference | None = None) -> list[str]:
+    """Return the lines that describe a plan, its cost, and what it changes in a study."""
+    sweep = plan.sweep
+    lines = [f"{sweep.name}: {sweep.title or sweep.question or plan.experiment}", ""]
+    width = max((len(d.name) for d in plan.dims), default=0)
+    lines += [f"  {d.name:<{width}}  {len(d):>6,} x  {_values(d)}" for d in plan.dims]
+    n_cells = int(np.prod([len(d) for d in plan.dims], dtype=np.int64))
+    outside = n_cells - len(plan)
+    excluded = f", {outside:,} cells outside where / when" if outside else ""
+    shared = len(plan) - plan.n_trials
+    twice = f", {shared:,} places name a trial named before" if shared else ""
+    n_groups = int(plan.group.max()) + 1
+    steps, rule = plan.rule.steps, plan.rule
+    lines += [
+        "",
+        f"trials     {plan.n_trials:,}{excluded}{twice}",
+        f"packs      {len(plan.packs()):,} of up to {plan.pack_size}, {_count(n_groups, 'shape')}",
+        f"steps      {forecast.trial_steps:,} trial-steps",
+        f"record     {len(rule.scalars) + len(rule.vectors)} measures at {len(steps)} steps "
+        f"({steps[0]} .. {steps[-1]}): {', '.join([*rule.scalars, *rule.vectors])}",
+        f"disk       {_bytes(forecast.bytes_store)} of records, {_bytes(forecast.bytes_cube)} of "
+        f"cube before compression; about {forecast.n_files:,} files",
+    ]
+    if forecast.seconds is None:
+        lines.append("time       not measured; --probe times a few steps")
+    else:
+        lines.append(f"time       about {_duration(forecast.seconds)} of one core (probe)")
+    if difference is not None:
+        lines += ["", *_against(difference)]
+    return lines
+
+
+def _against(difference: Difference) -> list[str]:
+    lines = [
+        "against the study",
+        f"  new          {difference.n_new:,} trials to run",
+        f"  kept         {difference.n_kept:,} trials, not run again",
+        f"  orphaned     {difference.n_orphaned:,} trials the sweep no longer names; kept on disk",
+    ]
+    if difference.n_invalidated:
+        lines.append(
+            f"  invalidated  {difference.n_invalidated:,} of the orphaned: the same place now "
+            "names another trial, because"
+        )
+        lines += [
+            f"    {name}: {canonical(before)} -> {canonical(now)}"
+            for name, before, now in difference.changes
+        ]
+    return lines
+
+
+def _values(dim: Dim) -> str:
+    parts = []
+    for axis in dim.axes:
+        values = [f"{v:g}" if isinstance(v, float) else str(v) for v in axis.values]
+        if len(values) > 8:
+            values = [*values[:3], "...", values[-1]]
+        unit = f" {axis.unit}" if axis.unit else ""
+        name = f"{axis.name}: " if len(dim.axes) > 1 else ""
+        parts.append(f"{name}{', '.join(values)}{unit}")
+    condition = f"  (if {dim.condition})" if dim.condition else ""
+    return "; ".join(parts) + condition
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _bytes(n: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.3g} {unit}"
+        n /= 1000
+    return f"{n:.3g} TB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
