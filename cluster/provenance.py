@@ -53,7 +53,7 @@ def read_runs(study: Path) -> list[dict[str, Any]]:
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:
-    """Return the commit that `folder` stands at and whether it differs from it; None outside git."""
+    """Return the commit that `folder` stands at and whether it differs; None outside git."""
     if shutil.which("git") is None:
         return None
 
