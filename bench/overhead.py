@@ -191,7 +191,9 @@ def main() -> None:
     for n_steps in args.records:
         own_ms = None
         print(f"\n{n_steps} recorded step(s) per trial")
-        print(f"{'contender':20}{'trials':>8}{'start s':>9}{'ms/trial':>10}{'files/trial':>12}{'x phasecube':>13}")
+        print(
+            f"{'contender':20}{'trials':>8}{'start s':>9}{'ms/trial':>10}{'files/trial':>12}{'x phasecube':>13}"
+        )
         for name, (_, cap) in CONTENDERS.items():
             if args.only and name not in args.only:
                 continue

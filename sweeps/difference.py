@@ -41,7 +41,8 @@ def difference(old: Plan | None, old_R16: npt.NDArray[np.uint8], new: Plan) -> D
     in_store = {bytes(d) for d in np.ascontiguousarray(old_R16) if d.any()}
     named = {bytes(d) for d in np.ascontiguousarray(new.digests)}
     kept, orphaned = in_store & named, in_store - named
-    n_invalidated, changes = 0, ()
+    n_invalidated = 0
+    changes: tuple[tuple[str, Any, Any], ...] = ()
     if old is not None and orphaned:
         before = _places(old, {bytes(d) for d in old.digests} - named)
         now = _places(new, named - in_store)

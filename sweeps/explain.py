@@ -18,7 +18,7 @@ def find_trial(plan: Plan, prefix: str) -> int:
     if not wanted or not set(wanted) <= set("0123456789abcdef"):
         raise StudyError(f"{prefix!r} is no digest; it is written in 0-9 a-f, from its beginning")
     names = np.ascontiguousarray(plan.digests)
-    found = {}
+    found: dict[str, int] = {}
     head = bytes.fromhex(wanted[: len(wanted) // 2 * 2])
     same = np.flatnonzero((names[:, : len(head)] == np.frombuffer(head, np.uint8)).all(axis=1))
     for trial in same:

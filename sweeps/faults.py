@@ -98,7 +98,7 @@ class _Reading:
         self.known_name(name, path)
         if name in RESERVED:
             self.add(path, f"{name!r} is a name the cube keeps for itself; call the axis otherwise")
-        values = []
+        values: list[Any] = []
         for place, value in enumerate(section.expanded()):
             at = f"{path}.values[{place}]" if section.values else path
             value = self.typed(name, at, value)
@@ -248,11 +248,9 @@ class _Reading:
     def analyses(self, dims: Sequence[Dim]) -> None:
         names = {dim.name for dim in dims} | {axis.name for dim in dims for axis in dim.axes}
         for place, table in enumerate(self.file.analyses):
-            path, kind = f"analyses[{place}]", table.get("kind")
+            path, kind = f"analyses[{place}]", str(table.get("kind", ""))
             if kind not in ANALYSES:
-                self.add(
-                    f"{path}.kind", f"unknown analysis {kind!r}; " + suggest(str(kind), ANALYSES)
-                )
+                self.add(f"{path}.kind", f"unknown analysis {kind!r}; " + suggest(kind, ANALYSES))
                 continue
             for option, value in table.items():
                 if option != "kind" and option not in ANALYSES[kind]:

@@ -7,7 +7,6 @@ the file's metadata under the key `phasecube`, as JSON.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def write_plan(plan: Plan, path: Path) -> None:
     metadata = {"phasecube": json.dumps(_about(plan))}
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     pq.write_table(pa.table(table, metadata=metadata), partial, compression="zstd")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_plan(path: Path | str) -> Plan:

@@ -65,7 +65,7 @@ class RecordSection(Section):
     """What is written down, and at which steps."""
 
     measures: list[str] | None = Field(None, min_length=1, description="default: all common ones")
-    steps: Steps = Field(default_factory=lambda: Cadence(every=None, log=100))
+    steps: Steps = Field(default_factory=lambda: Cadence(log=100))
     vector_steps: Steps | None = Field(None, description="for vector measures; default: as steps")
     dtype: Literal["float32", "float64"] = "float32"
 
@@ -127,10 +127,10 @@ class SweepFile(Section):
     when: list[WhenSection] = Field(default_factory=list)
     where: list[str] = Field(default_factory=list)
     derived: dict[Name, str] = Field(default_factory=dict)
-    record: RecordSection = Field(default_factory=lambda: RecordSection())
-    stop: StopSection = Field(default_factory=lambda: StopSection())
+    record: RecordSection = Field(default_factory=RecordSection)
+    stop: StopSection = Field(default_factory=StopSection)
     analyses: list[dict[str, Any]] = Field(default_factory=list)
-    resources: ResourcesSection = Field(default_factory=lambda: ResourcesSection())
+    resources: ResourcesSection = Field(default_factory=ResourcesSection)
 
 
 def json_schema() -> dict[str, Any]:

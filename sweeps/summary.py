@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import numpy as np
 
 from phasecube.sweeps.axis import Dim
@@ -23,16 +25,16 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
     shared = len(plan) - plan.n_trials
     twice = f", {shared:,} places name a trial named before" if shared else ""
     n_groups = int(plan.group.max()) + 1
-    steps, rule = plan.rule.steps, plan.rule
+    steps, names = plan.rule.steps, [*plan.rule.scalars, *plan.rule.vectors]
     lines += [
         "",
         f"trials     {plan.n_trials:,}{excluded}{twice}",
         f"packs      {len(plan.packs()):,} of up to {plan.pack_size}, {_count(n_groups, 'shape')}",
         f"steps      {forecast.trial_steps:,} trial-steps",
-        f"record     {len(rule.scalars) + len(rule.vectors)} measures at {len(steps)} steps "
-        f"({steps[0]} .. {steps[-1]}): {', '.join([*rule.scalars, *rule.vectors])}",
-        f"disk       {_bytes(forecast.bytes_store)} of records, {_bytes(forecast.bytes_cube)} of "
-        f"cube before compression; about {forecast.n_files:,} files",
+        f"record     {len(names)} measures at {len(steps)} steps, {steps[0]} to {steps[-1]}:",
+        *textwrap.wrap(", ".join(names), 78, initial_indent=" " * 11, subsequent_indent=" " * 11),
+        f"disk       {_bytes(forecast.bytes_store + forecast.bytes_cube)} of records and cube before "
+        + f"compression; about {forecast.n_files:,} files",
     ]
     if forecast.seconds is None:
         lines.append("time       not measured; --probe times a few steps")

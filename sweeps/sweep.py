@@ -107,7 +107,6 @@ def _structure(raw: dict[str, Any]) -> tuple[SweepFile | None, list[Fault]]:
                 return None, faults
             # What is missing is reported once; stand-ins let the rest be read.
             rest = {"name": "unnamed", "experiment": "", **rest}
-    return None, faults
 
 
 def _place(raw: Any, loc: tuple[int | str, ...], kind: str) -> tuple[int | str, ...]:
