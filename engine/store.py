@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -180,15 +180,25 @@ class Store:
 
     def read_scalar(self, name: str) -> FloatArray:
         """Return one scalar measure of all rows, [R, S], NaN where nothing was recorded."""
-        if name not in self.layout.rule.scalars:
-            known = ", ".join(self.layout.rule.scalars) or "none"
-            raise StoreError(f"{self.path} has no scalar {name!r}; it has {known}")
+        return self.read_scalars((name,))[:, 0]
+
+    def read_scalars(self, names: Sequence[str], steps: slice = slice(None)) -> FloatArray:
+        """Return neighbouring scalar measures of all rows at some steps, [R, M, S].
+
+        Several at once cost a third of one after another: a pack is one file.
+        """
+        known = self.layout.rule.scalars
+        first = known.index(names[0]) if names and names[0] in known else 0
+        if not names or tuple(names) != known[first : first + len(names)]:
+            raise StoreError(
+                f"{self.path} has no neighbouring scalars {', '.join(names)}; "
+                f"it has {', '.join(known) or 'none'}"
+            )
         status_RF = self.read_status()  # before the data: what it vouches for is there
-        values_RS: FloatArray = self._read(
-            "scalars", (slice(None), self.layout.rule.scalars.index(name))
-        )
-        self._mask_scalars(values_RS, status_RF)
-        return values_RS
+        key = (slice(None), slice(first, first + len(names)), steps)
+        values_RMS = self._read("scalars", key)
+        self._mask_scalars(values_RMS, status_RF, steps)
+        return cast(FloatArray, values_RMS)
 
     def read_vector(self, name: str) -> FloatArray:
         """Return one vector measure of all rows, [R, vector steps, labels]."""
@@ -227,10 +237,12 @@ class Store:
     def _chunk_path(self, name: str, number: int) -> Path:
         return self.path / name / f"c.{number}.0.0"
 
-    def _mask_scalars(self, values_RxS: FloatArray, status_RF: StatusArray) -> None:
+    def _mask_scalars(
+        self, values_RxS: FloatArray, status_RF: StatusArray, steps: slice = slice(None)
+    ) -> None:
         """Make NaN, in place, all that lies past n_recorded; the last dim is the step."""
-        n_steps = values_RxS.shape[-1]
-        past_RS = np.arange(n_steps) >= status_RF[:, Status.N_RECORDED, None]
+        places_S = np.arange(len(self.layout.rule.steps))[steps]
+        past_RS = places_S >= status_RF[:, Status.N_RECORDED, None]
         np.moveaxis(values_RxS, -1, 1)[past_RS] = np.nan
 
     def _mask_vectors(self, values_RVL: FloatArray, status_RF: StatusArray) -> None:
