@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import xarray as xr
+from pydantic import TypeAdapter, ValidationError
 
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.phase_diagram import Statistic, default_axes
 from phasecube.engine.errors import StudyError
+from phasecube.sweeps.analyses import ANALYSES
 
 Kind = Literal["grokking", "phase_diagram", "curves"]
 Scale = Literal["linear", "log"]
@@ -48,6 +50,7 @@ class Request:
     sustained: bool = False
     scale: Scale | None = None
     rule: GrokkingRule = field(default_factory=GrokkingRule)
+    impossible: str = ""  # why it cannot be drawn
 
     def axes(self, ds: xr.Dataset) -> tuple[str | None, str | None]:
         """Return x and y, filled up from the axes of the study that nothing else uses."""
@@ -60,38 +63,37 @@ class Request:
 
 
 _RULE_OPTIONS = {f.name for f in fields(GrokkingRule)}
-_COMMON = {"title", "x", "y", "over", "select"}
-OPTIONS: Mapping[str, frozenset[str]] = {
-    "grokking": frozenset(_COMMON | _RULE_OPTIONS | {"threshold"}),
-    "phase_diagram": frozenset(
-        _COMMON | {"measure", "statistic", "threshold", "quantity", "above", "sustained", "scale"}
-    ),
-    "curves": frozenset(_COMMON | {"measures", "scale"}),
-}
+_VALIDATE = TypeAdapter(Request)
 
 
 def request(kind: str, options: Mapping[str, Any]) -> Request:
-    """Return the request of one `[[analyses]]` table; raise StudyError naming what is unknown."""
-    if kind not in OPTIONS:
-        raise StudyError(f"there is no analysis {kind!r}; there are {', '.join(OPTIONS)}")
+    """Return the request of one `[[analyses]]` table.
+
+    Raises StudyError naming what is unknown or of the wrong type.
+    """
+    if kind not in ANALYSES:
+        raise StudyError(f"there is no analysis {kind!r}; there are {', '.join(ANALYSES)}")
     given = {name: value for name, value in options.items() if value is not None}
-    unknown = sorted(set(given) - OPTIONS[kind])
+    unknown = sorted(set(given) - ANALYSES[kind])
     if unknown:
         raise StudyError(
             f"the analysis {kind} does not take {', '.join(unknown)}; "
-            f"it takes {', '.join(sorted(OPTIONS[kind]))}"
+            f"it takes {', '.join(sorted(ANALYSES[kind]))}"
         )
     for name in ("over", "measures"):
-        if name in given:
-            listed = given[name]
-            given[name] = (listed,) if isinstance(listed, str) else tuple(listed)
+        if isinstance(given.get(name), str):
+            given[name] = [given[name]]
     if kind == "grokking":
         threshold = given.pop("threshold", None)
         rule = {name: given.pop(name) for name in list(given) if name in _RULE_OPTIONS}
         if threshold is not None:
             rule = {"train_threshold": threshold, "validation_threshold": threshold} | rule
-        given["rule"] = GrokkingRule(**rule)
-    return Request(kind=cast(Kind, kind), **given)
+        given["rule"] = rule
+    try:
+        return _VALIDATE.validate_python({"kind": kind, **given})
+    except ValidationError as error:
+        faults = (f"{e['loc'][-1]}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        raise StudyError(f"the analysis {kind} cannot be drawn: {'; '.join(faults)}") from error
 
 
 def requests(analyses: Iterable[tuple[str, Mapping[str, Any]]], ds: xr.Dataset) -> list[Request]:
@@ -100,7 +102,13 @@ def requests(analyses: Iterable[tuple[str, Mapping[str, Any]]], ds: xr.Dataset) 
     Without any: phases where training and validation accuracy were recorded, else the final
     value of the first measure.
     """
-    asked = [request(kind, options) for kind, options in analyses]
+    asked = []
+    for kind, options in analyses:
+        try:
+            asked.append(request(kind, options))
+        except StudyError as error:  # said on the page, in its place, not instead of the page
+            title = str(options.get("title", kind))
+            asked.append(Request("curves", title, impossible=str(error)))
     if asked:
         return asked
     rule = GrokkingRule()

@@ -17,9 +17,10 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from phasecube.analysis.cube import CUBE, RowsBackend, is_current
+from phasecube.analysis.cube import CUBE, PLAN, STEPS_PER_CHUNK, STORE, RowsBackend, is_current
+from phasecube.analysis.grid import grid_of, rows_or
+from phasecube.engine.store import Store
 
-STEPS_PER_CHUNK = 25
 CHUNK_BYTES = 64 * 2**20  # of one chunk before compression: wide studies hold fewer steps in one
 SLAB_BYTES = 256 * 2**20  # of one measure held in memory at once
 
@@ -38,7 +39,7 @@ def consolidate(study: Path | str) -> Path:
         if is_current(study):
             return target
         partial = study / f"{CUBE}.{uuid4().hex}.partial"
-        _write(xr.open_dataset(study, engine=RowsBackend, cache=False), partial)
+        _write(study, partial)
         if target.exists():
             target.rename(study / f"{CUBE}.{uuid4().hex}.partial")
         partial.rename(target)
@@ -47,10 +48,11 @@ def consolidate(study: Path | str) -> Path:
     return target
 
 
-def _write(ds: xr.Dataset, path: Path) -> None:
+def _write(study: Path, path: Path) -> None:
     import zarr
     from zarr.codecs import BloscCodec
 
+    ds = xr.open_dataset(study, engine=RowsBackend, cache=False)
     curves = [str(n) for n, v in ds.data_vars.items() if {"step", "vector_step"} & set(v.dims)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidated metadata
@@ -58,10 +60,11 @@ def _write(ds: xr.Dataset, path: Path) -> None:
         encoding = {str(n): {"chunks": v.shape} for n, v in small.variables.items() if v.size}
         small.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
         group = zarr.open_group(path, mode="r+", use_consolidated=False)
+        arrays = {}
         for name in curves:
             variable = ds[name].variable
             axis = variable.dims.index("step" if "step" in variable.dims else "vector_step")
-            array = group.create_array(
+            arrays[name] = group.create_array(
                 name,
                 shape=variable.shape,
                 chunks=_chunks(variable, axis),
@@ -73,7 +76,10 @@ def _write(ds: xr.Dataset, path: Path) -> None:
                 chunk_key_encoding={"name": "default", "separator": "."},
                 attributes=variable.attrs,
             )
-            _copy(variable, array, axis)
+        _copy_scalars(study, arrays)
+        for name in curves:
+            if "vector_step" in ds[name].dims:
+                arrays[name][...] = ds[name].values
         zarr.consolidate_metadata(path)
 
 
@@ -83,18 +89,25 @@ def _chunks(variable: xr.Variable, axis: int) -> tuple[int, ...]:
     return tuple(steps if i == axis else max(1, n) for i, n in enumerate(variable.shape))
 
 
-def _copy(variable: xr.Variable, array: Any, axis: int) -> None:
-    """Copy a variable in slabs of whole chunks along its steps."""
-    n_steps = variable.shape[axis]
-    step_bytes = max(1, variable.nbytes // max(1, n_steps))
-    width = array.chunks[axis]
-    slab = max(1, SLAB_BYTES // step_bytes // width) * width
-    for start in range(0, n_steps, slab):
-        part = {variable.dims[axis]: slice(start, start + slab)}
-        place = tuple(
-            slice(start, start + slab) if i == axis else slice(None) for i in range(variable.ndim)
-        )
-        array[place] = variable.isel(part).values
+def _copy_scalars(study: Path, arrays: dict[str, Any]) -> None:
+    """Copy the scalar measures in slabs: as many measures and whole chunks of steps as fit."""
+    from phasecube.sweeps.plan import read_plan
+
+    store, grid = Store(study / STORE), grid_of(read_plan(study / PLAN))
+    names = store.layout.rule.scalars
+    n_steps = len(store.layout.rule.steps)
+    one_step = max(1, store.n_rows * np.dtype(store.layout.rule.dtype).itemsize)
+    together = int(np.clip(SLAB_BYTES // (one_step * n_steps), 1, max(1, len(names))))
+    for first in range(0, len(names), together):
+        group = names[first : first + together]
+        width = arrays[group[0]].chunks[-1]
+        slab = max(1, SLAB_BYTES // (one_step * len(group)) // width) * width
+        for start in range(0, n_steps, slab):
+            steps = slice(start, min(start + slab, n_steps))
+            rows_RMS = store.read_scalars(group, steps)
+            for index, name in enumerate(group):
+                trials_NS = rows_or(rows_RMS[:, index], grid.rows_N, np.nan)
+                arrays[name][..., steps] = grid.scatter(trials_NS, np.nan)
 
 
 def _plain_strings(ds: xr.Dataset) -> xr.Dataset:

@@ -20,37 +20,50 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
-from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of
+from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of, rows_or
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome, Status
 from phasecube.engine.store import Store
 
 if TYPE_CHECKING:
+    from phasecube.sweeps.axis import Axis
     from phasecube.sweeps.plan import Plan
 
 SCHEMA_VERSION = 1
+STEPS_PER_CHUNK = 25  # of the cube: one step of one measure is one small file
 STORE, CUBE, PLAN = "store.zarr", "cube.zarr", "plan.parquet"
-Chunks = int | dict[str, int] | Literal["auto"] | None
+Chunks = dict[str, int] | Literal["auto"] | None
 
 
 def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
     """Return the study at `path` as a Dataset over its axes and `step`.
 
     Values are read from disk when used; with `chunks` they are dask arrays, for cubes
-    larger than memory ("auto", or sizes by dim). A cube.zarr alone can be opened too.
-    Raises StudyError if there is no study.
+    larger than memory: "auto" (chunks as on disk) or sizes by dim. A cube.zarr alone can
+    be opened too. Raises StudyError if there is no study.
     """
     path = Path(path)
     if path.suffix == ".zarr" and (path / "zarr.json").exists():
-        return _open_cube(path, chunks)
+        return _chunked(_open_cube(path), chunks, STEPS_PER_CHUNK)
     if not (path / PLAN).exists() or not (path / STORE).exists():
         raise StudyError(
             f"{path} is no study: it has no {PLAN} and {STORE}; "
             "`phasecube run SWEEP` makes one and says where"
         )
     if is_current(path):
-        return _open_cube(path / CUBE, chunks)
-    return xr.open_dataset(path, engine=RowsBackend, chunks=chunks)
+        return _chunked(_open_cube(path / CUBE), chunks, STEPS_PER_CHUNK)
+    # A row holds all its steps: fewer at once would read them again and again.
+    return _chunked(xr.open_dataset(path, engine=RowsBackend), chunks, -1)
+
+
+def _chunked(ds: xr.Dataset, chunks: Chunks, steps: int) -> xr.Dataset:
+    if chunks is None:
+        return ds
+    curves = [n for n, v in ds.data_vars.items() if {"step", "vector_step"} & set(v.dims)]
+    sizes = dict.fromkeys(ds.dims, -1) | {"step": steps} if chunks == "auto" else chunks
+    return ds.assign(
+        {n: ds[n].chunk({d: k for d, k in sizes.items() if d in ds[n].dims}) for n in curves}
+    )
 
 
 def is_current(study: Path) -> bool:
@@ -76,18 +89,24 @@ def status_digest(status_RF: npt.NDArray[np.int32]) -> str:
     return hashlib.blake2b(status_RF.tobytes(), digest_size=16).hexdigest()
 
 
-def _open_cube(path: Path, chunks: Chunks) -> xr.Dataset:
-    return as_opened(xr.open_zarr(path, chunks=chunks, consolidated=True))
+def _open_cube(path: Path) -> xr.Dataset:
+    return as_opened(xr.open_zarr(path, chunks=None, consolidated=True))
 
 
 def as_opened(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` with string coordinates as fixed-width strings, as numpy compares them."""
-    texts = {
-        name: coord.astype(str).assign_attrs(coord.attrs)
-        for name, coord in ds.coords.items()
+    """Return a cube as it was before it was written.
+
+    Variables in their order, string coordinates of fixed width, as numpy compares them.
+    """
+    ds = ds[list(ds.attrs.get("variables", ds.data_vars))]
+    names = list(ds.attrs.get("order_of_coordinates", ds.coords))
+    coords = {
+        name: coord.copy(data=np.array(coord.values.tolist(), np.str_))
         if coord.dtype.kind in "TO"
+        else coord
+        for name, coord in ((name, ds.coords[name].variable) for name in names)
     }
-    return ds.assign_coords(texts)
+    return ds.drop_vars(names).assign_coords(coords)
 
 
 class RowsBackend(BackendEntrypoint):
@@ -147,7 +166,7 @@ def frame(plan: Plan, store: Store, status_RF: npt.NDArray[np.int32]) -> xr.Data
         data[name] = _lazy((*grid.dims, "vector_step", dim), rows, _measure_attrs(measure))
     data |= _provenance(plan, grid, status_NF)
     settled = bool((status_NF[:, Status.OUTCOME] != Outcome.NOT_RUN).all())
-    return xr.Dataset(data, coords, _attrs(plan, complete=settled))
+    return xr.Dataset(data, coords, _attrs(plan, list(data), list(coords), complete=settled))
 
 
 class RowValues(BackendArray):
@@ -171,27 +190,17 @@ class RowValues(BackendArray):
         )
 
     def _cells(self) -> npt.NDArray[Any]:
-        return self._grid.scatter(_rows(self._read(), self._grid.rows_N, np.nan), np.nan)
+        return self._grid.scatter(rows_or(self._read(), self._grid.rows_N, np.nan), np.nan)
 
 
 def _lazy(dims: tuple[str, ...], rows: RowValues, attrs: dict[str, Any]) -> xr.Variable:
     return xr.Variable(dims, indexing.LazilyIndexedArray(rows), attrs)
 
 
-def _rows(values_R: npt.NDArray[Any], rows_N: npt.NDArray[np.int64], fill: Any) -> Any:
-    """Return values at `rows_N`; rows that a plan is about to add are `fill`."""
-    beyond_N = rows_N >= len(values_R)
-    if not beyond_N.any():
-        return values_R[rows_N]
-    found = np.full((len(rows_N), *values_R.shape[1:]), fill, values_R.dtype)
-    found[~beyond_N] = values_R[rows_N[~beyond_N]]
-    return found
-
-
 def _status_of_trials(grid: Grid, status_RF: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     fresh_F = np.zeros(len(Status), np.int32)
     fresh_F[Status.STOPPED_AT] = -1
-    status_NF: npt.NDArray[np.int32] = _rows(status_RF, grid.rows_N, fresh_F)
+    status_NF: npt.NDArray[np.int32] = rows_or(status_RF, grid.rows_N, fresh_F)
     return status_NF
 
 
@@ -245,26 +254,33 @@ def _measure_attrs(measure: Any) -> dict[str, Any]:
 
 
 def _coordinates(plan: Plan, grid: Grid) -> dict[str, xr.Variable]:
-    coords = {}
-    for dim in plan.dims:
-        for name, values in dim.coords.items():
-            coords[name] = xr.Variable(dim.name, as_coordinate(values), _axis_attrs(plan, name))
+    coords = {
+        axis.name: xr.Variable(dim.name, as_coordinate(axis.values), _axis_attrs(axis))
+        for dim in plan.dims
+        for axis in dim.axes
+    }
     return coords | derived_coordinates(plan, grid, coords)
 
 
-def _axis_attrs(plan: Plan, name: str) -> dict[str, Any]:
-    raise NotImplementedError
+def _axis_attrs(axis: Axis) -> dict[str, Any]:
+    given = {"long_name": axis.label, "units": axis.unit, "scale": axis.scale}
+    return {name: value for name, value in given.items() if value}
 
 
-def _attrs(plan: Plan, *, complete: bool) -> dict[str, Any]:
+def _attrs(
+    plan: Plan, variables: list[str], coordinates: list[str], *, complete: bool
+) -> dict[str, Any]:
     sweep = plan.sweep
+    fixed = {name: v for name, v in plan.constants.items() if name not in plan.columns}
     return {
         "Conventions": "CF-1.12",
         "title": sweep.title or sweep.name,
         "question": sweep.question,
         "sweep": sweep.name,
-        "experiment": sweep.experiment,
-        "fixed": json.dumps(dict(plan.constants), sort_keys=True, default=str),
+        "experiment": plan.experiment,
+        "fixed": json.dumps(fixed, sort_keys=True),
+        "variables": variables,
+        "order_of_coordinates": coordinates,
         "complete": int(complete),
         "schema_version": SCHEMA_VERSION,
     }

@@ -83,6 +83,8 @@ class Drawn:
 
 def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
     """Return the maps of a request, one section per panel; raise StudyError if it cannot be."""
+    if wanted.impossible:
+        raise StudyError(wanted.impossible)
     x, y = wanted.axes(ds)
     measures = _measures(ds, wanted)
     panels = arrange(ds, x, y, measures=measures, select=wanted.select, over=wanted.over)

@@ -45,22 +45,30 @@ class Grid:
 def grid_of(plan: Plan) -> Grid:
     """Return the grid of a plan; a sweep without axes is one cell without dims."""
     names = tuple(dim.name for dim in plan.dims)
-    shape = tuple(len(next(iter(dim.coords.values()))) for dim in plan.dims)
+    shape = tuple(len(dim) for dim in plan.dims)
     places = [plan.index[name] for name in names]
     n = len(plan.row)
     cells = np.ravel_multi_index(places, shape) if names else np.zeros(n, np.int64)
     return Grid(names, shape, cells.astype(np.int64), np.asarray(plan.row, np.int64))
 
 
+def rows_or(values_R: npt.NDArray[Any], rows_N: npt.NDArray[np.int64], fill: Any) -> Any:
+    """Return values at `rows_N`; rows that a plan is about to add are `fill`."""
+    beyond_N = rows_N >= len(values_R)
+    if not beyond_N.any():
+        return values_R[rows_N]
+    found = np.full((len(rows_N), *values_R.shape[1:]), fill, values_R.dtype)
+    found[~beyond_N] = values_R[rows_N[~beyond_N]]
+    return found
+
+
 def as_coordinate(values: Sequence[Any]) -> npt.NDArray[Any]:
     """Return values as an array of one plain type: int64, float64, bool or str."""
-    kinds = {type(v) for v in values}
-    if kinds <= {bool}:
-        return np.asarray(values, bool)
-    if kinds <= {int}:
-        return np.asarray(values, np.int64)
-    if kinds <= {int, float}:
-        return np.asarray(values, np.float64)
+    plain = [v.item() if isinstance(v, np.generic) else v for v in values]
+    kinds = {type(v) for v in plain}
+    for kind, dtype in (({bool}, bool), ({int}, np.int64), ({int, float}, np.float64)):
+        if kinds <= kind:
+            return np.asarray(plain, dtype)
     return np.asarray([str(v) for v in values])
 
 
