@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from phasecube.engine.experiment import Experiment, Params
 
-VARIES = {"static": False}
+VARIES: JsonDict = {"static": False}
 
 
 class RunParams(Params):
     """What every trained experiment has beside its own parameters."""
 
-    seed: int = Field(0, ge=0, lt=2**63, json_schema_extra=VARIES, description="root of all streams")
+    seed: int = Field(
+        0, ge=0, lt=2**63, json_schema_extra=VARIES, description="root of all streams"
+    )
     steps: int = Field(1000, ge=1, le=2**31 - 1, description="optimizer steps")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of training")
     optimizer: str = Field("sgd", description="update rule, a key of OPTIMIZERS")
@@ -27,7 +30,9 @@ class RunParams(Params):
     nesterov: bool = Field(False, description="sgd: Nesterov momentum")
     beta1: float = Field(0.9, ge=0, lt=1, description="adam, adamw: decay of the first moment")
     beta2: float = Field(0.999, ge=0, lt=1, description="adam, adamw: decay of the second moment")
-    eps: float = Field(1e-8, gt=0, description="adam, adamw: added to the root of the second moment")
+    eps: float = Field(
+        1e-8, gt=0, description="adam, adamw: added to the root of the second moment"
+    )
     weight_decay: float = Field(
         0.0, ge=0, description="sgd, adamw: decoupled decay, theta -= lr * weight_decay * theta"
     )
@@ -50,10 +55,13 @@ class Param:
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
         annotation: Any = Annotated[self.field.annotation, self.field]
-        return TypeAdapter(annotation, config=Params.model_config)
+        # strict: the text "0.1" is no number and `true` no width; an int is still a float.
+        return TypeAdapter(annotation, config={**Params.model_config, "strict": True})
 
     def validate(self, value: Any) -> Any:
         """Return `value` as the parameter's type; raise ValueError that says what is wrong."""
+        if self.field.annotation is int and isinstance(value, float) and value.is_integer():
+            value = int(value)  # 2 * width of a derived parameter is 64.0
         try:
             return self.adapter.validate_python(value)
         except ValidationError as error:
@@ -73,5 +81,7 @@ def parameters(experiment: Experiment[Any] | type[Experiment[Any]]) -> Mapping[s
     for source, model in (("run", RunParams), ("experiment", experiment.params_type)):
         for name, info in model.model_fields.items():
             default = experiment.defaults.get(name, info.default)
-            found[name] = Param(name, info, default, _is_static(info), source)  # type: ignore[arg-type]
+            param = Param(name, info, default, _is_static(info), source)  # type: ignore[arg-type]
+            # `x: float = 1` means 1.0: a digest knows a value by its type.
+            found[name] = replace(param, default=param.validate(default))
     return found

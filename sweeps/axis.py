@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
-Scalar = bool | int | float | str
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"takes a finite number; got {value}")
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(  # noqa: TRY004 - pydantic gathers ValueErrors only
+            f"takes a number, a text, true or false; got {value!r}"
+        )
+    return value
+
+
+# One message for a wrong value, where a union would bring one for each type it tried.
+Scalar = Annotated[
+    Any,
+    BeforeValidator(_plain),
+    WithJsonSchema({"type": ["boolean", "integer", "number", "string"]}),
+]
 
 
 class _Section(BaseModel):
@@ -73,7 +97,7 @@ class IntegerRange(_Section):
 class AxisSection(_Section):
     """One axis of a sweep file: `values`, or exactly one kind of range."""
 
-    values: list[bool | int | float | str] | None = Field(None, min_length=1)
+    values: list[Scalar] | None = Field(None, min_length=1)
     linear: LinearRange | None = None
     geometric: GeometricRange | None = None
     integers: IntegerRange | None = None

@@ -95,9 +95,10 @@ class _Reading:
         return {n: self.typed(n, f"fixed.{n}", v) for n, v in self.file.fixed.items()}
 
     def axis(self, name: str, section: AxisSection, path: str) -> Axis:
-        self.known_name(name, path)
         if name in RESERVED:
             self.add(path, f"{name!r} is a name the cube keeps for itself; call the axis otherwise")
+        else:
+            self.known_name(name, path)
         values: list[Any] = []
         for place, value in enumerate(section.expanded()):
             at = f"{path}.values[{place}]" if section.values else path

@@ -14,10 +14,9 @@ from pydantic import (
     model_validator,
 )
 
-from phasecube.sweeps.axis import AxisSection, GeometricRange, IntegerRange, LinearRange
+from phasecube.sweeps.axis import AxisSection, GeometricRange, IntegerRange, LinearRange, Scalar
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-Scalar = bool | int | float | str
 
 
 class Section(BaseModel):
@@ -143,6 +142,8 @@ def keys_at(loc: tuple[int | str, ...]) -> list[str]:
     tables: dict[str, type[BaseModel]] = {
         "": SweepFile,
         "record": RecordSection,
+        "steps": Cadence,
+        "vector_steps": Cadence,
         "stop": StopSection,
         "target": TargetSection,
         "resources": ResourcesSection,

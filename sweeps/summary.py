@@ -33,8 +33,8 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
         f"steps      {forecast.trial_steps:,} trial-steps",
         f"record     {len(names)} measures at {len(steps)} steps, {steps[0]} to {steps[-1]}:",
         *textwrap.wrap(", ".join(names), 78, initial_indent=" " * 11, subsequent_indent=" " * 11),
-        f"disk       {_bytes(forecast.bytes_store + forecast.bytes_cube)} of records and cube before "
-        + f"compression; about {forecast.n_files:,} files",
+        f"disk       {_bytes(forecast.bytes_store + forecast.bytes_cube)} before compression, "
+        f"records and cube; about {forecast.n_files:,} files",
     ]
     if forecast.seconds is None:
         lines.append("time       not measured; --probe times a few steps")

@@ -1,0 +1,324 @@
+"""Every malformed sweep file is refused with these very messages, all at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from phasecube.engine.errors import SpecError
+from phasecube.sweeps.plan import expand
+from phasecube.sweeps.sweep import parse_sweep, read_sweep
+
+FOLDER = Path(__file__).parent
+HEAD = 'name = "toy"\nexperiment = "my_experiment.py:Toy"\n'
+PARAMETERS = (
+    "activation, beta1, beta2, biased, depth, dtype, eps, gradient_projection, heads, l2, lr, "
+    "momentum, nesterov, noise, optimizer, seed, steps, weight_decay, width"
+)
+
+# rule: (the file after HEAD, or the whole file where it begins with "!", its faults)
+CASES: dict[str, tuple[str, list[str]]] = {
+    "unknown top-level key": (
+        "axis = 1",
+        [
+            "axis: unknown key; did you mean 'axes'? known are: analyses, axes, derived, experiment, fixed, name, question, record, resources, stop, title, when, where, zip"
+        ],
+    ),
+    "missing name": (
+        '!experiment = "my_experiment.py:Toy"',
+        ["name: is missing; a sweep names it"],
+    ),
+    "not TOML": ("axes = [", ["TOML: Invalid value (at end of document)"]),
+    "bad name": (
+        '!name="A b"\nexperiment = "my_experiment.py:Toy"',
+        ["name: takes a-z, 0-9, - and _, starting with a letter or digit; got 'A b'"],
+    ),
+    "unknown fixed": (
+        "[fixed]\nwidht = 3",
+        [f"fixed.widht: unknown parameter; did you mean 'width'? known are: {PARAMETERS}"],
+    ),
+    "type": ("[fixed]\nwidth = 1.5", ["fixed.width: input should be a valid integer, got 1.5"]),
+    "bounds": (
+        "[axes.noise]\nvalues = [0.5, 1.5]",
+        ["axes.noise.values[1]: input should be less than or equal to 1, got 1.5"],
+    ),
+    "text for number": (
+        '[axes.lr]\nvalues = [0.1, "big"]',
+        ["axes.lr.values[1]: input should be a valid number, got 'big'"],
+    ),
+    "bool for int": (
+        "[fixed]\nwidth = true",
+        ["fixed.width: input should be a valid integer, got True"],
+    ),
+    "empty axis": ("[axes.lr]\nvalues = []", ["axes.lr.values: is empty; give at least one value"]),
+    "no values": (
+        '[axes.lr]\nunit = "1/step"',
+        ["axes.lr: an axis takes exactly one of values, linear, geometric, integers; got none"],
+    ),
+    "two ranges": (
+        "[axes.lr]\nvalues = [0.1]\nlinear = { start = 0.0, stop = 1.0, count = 3 }",
+        [
+            "axes.lr: an axis takes exactly one of values, linear, geometric, integers; got values and linear"
+        ],
+    ),
+    "log through 0": (
+        "[axes.lr]\ngeometric = { start = 0.0, stop = 1.0, count = 3 }",
+        [
+            "axes.lr.geometric: a geometric range needs start and stop > 0, got 0 and 1; begin at a small positive value, or use linear"
+        ],
+    ),
+    "log sign": (
+        "[axes.lr]\ngeometric = { start = -1.0, stop = 1.0, count = 3 }",
+        [
+            "axes.lr.geometric: a geometric range needs start and stop > 0, got -1 and 1; begin at a small positive value, or use linear"
+        ],
+    ),
+    "log scale": (
+        '[axes.noise]\nvalues = [0.0, 1.0]\nscale = "log"',
+        [
+            "axes.noise: a log scale needs values > 0; take out those that are not, or use scale = 'linear'"
+        ],
+    ),
+    "count": (
+        "[axes.lr]\nlinear = { start = 0.0, stop = 1.0, count = 1 }",
+        ["axes.lr.linear.count: input should be greater than or equal to 2; got 1"],
+    ),
+    "missing count": (
+        "[axes.lr]\nlinear = { start = 0.0, stop = 1.0 }",
+        ["axes.lr.linear.count: is missing"],
+    ),
+    "int step": (
+        "[axes.width]\nintegers = { start = 1, stop = 9, step = 0 }",
+        ["axes.width.integers.step: input should be greater than or equal to 1; got 0"],
+    ),
+    "int empty": (
+        "[axes.width]\nintegers = { start = 9, stop = 1 }",
+        [
+            "axes.width.integers: an integer range from 9 to 1 is empty; stop is included and must not be below start"
+        ],
+    ),
+    "nan": (
+        "[axes.lr]\nvalues = [0.1, nan]",
+        ["axes.lr.values[1]: takes a finite number; got nan"],
+    ),
+    "inf range": (
+        "[axes.lr]\nlinear = { start = 0.0, stop = inf, count = 3 }",
+        ["axes.lr.linear.stop: input should be a finite number; got inf"],
+    ),
+    "twice": (
+        "[axes.lr]\nvalues = [0.1, 1e-1]",
+        ["axes.lr.values[1]: 0.1 stands twice on this axis; name each value once"],
+    ),
+    "axis and fixed": (
+        "[fixed]\nlr = 0.1\n[axes.lr]\nvalues = [0.1]",
+        ["axes.lr: 'lr' is given by fixed.lr too; a parameter has one source"],
+    ),
+    "axis and zip": (
+        "[axes.width]\nvalues = [32]\n[zip.size]\nwidth = [32, 64]\ndepth = [1, 2]",
+        ["zip.size.width: 'width' is given by axes.width too; a parameter has one source"],
+    ),
+    "axis derived": (
+        '[axes.width]\nvalues = [32]\n[derived]\nwidth = "2 * depth"',
+        ["derived.width: 'width' is given by axes.width too; a parameter has one source"],
+    ),
+    "two whens": (
+        '[[when]]\nif = "biased"\n[when.axes.noise]\nvalues = [0.1]\n[[when]]\nif = "not biased"\n[when.axes.noise]\nvalues = [0.2]',
+        [
+            "when[1].axes.noise: 'noise' is given by when[0].axes.noise too; a parameter has one source"
+        ],
+    ),
+    "zip lengths": (
+        "[zip.size]\nwidth = [32, 64]\ndepth = [1]",
+        ["zip.size: zipped lists have one length; width has 2, depth has 1"],
+    ),
+    "zip name": (
+        "[axes.lr]\nvalues=[0.1]\n[zip.lr]\nwidth = [32, 64]",
+        [
+            "zip.lr: the dimension 'lr' exists already; call the zip otherwise",
+            "zip.lr: 'lr' is a parameter; call the zip otherwise",
+        ],
+    ),
+    "unknown axis": (
+        "[axes.learning_rate]\nvalues = [0.1]",
+        [f"axes.learning_rate: unknown parameter; known are: {PARAMETERS}"],
+    ),
+    "reserved": (
+        "[axes.step]\nvalues = [1]",
+        ["axes.step: 'step' is a name the cube keeps for itself; call the axis otherwise"],
+    ),
+    "optimizer": (
+        '[fixed]\noptimizer = "adm"',
+        [
+            "fixed.optimizer: unknown optimizer 'adm'; did you mean 'adam'? known are: adam, adamw, sgd"
+        ],
+    ),
+    "not taken": (
+        '[fixed]\noptimizer = "adam"\n[axes.weight_decay]\nvalues = [0.0, 1.0]',
+        [
+            "axes.weight_decay: adam does not take weight_decay; it takes beta1, beta2, eps, l2; weight_decay belongs to sgd, adamw"
+        ],
+    ),
+    "measure": (
+        '[record]\nmeasures = ["val_los"]',
+        [
+            "record.measures[0]: unknown measure 'val_los'; did you mean 'val_loss'? known are: costly, gradient_norm, norms, train_loss, val_loss, weight_norm"
+        ],
+    ),
+    "target": (
+        '[stop]\ntarget = { measure = "costly", above = 0.9 }',
+        [
+            "stop.target.measure: 'costly' is not recorded; known are: gradient_norm, train_loss, val_loss, weight_norm"
+        ],
+    ),
+    "target sides": (
+        '[stop]\ntarget = { measure = "val_loss" }',
+        ["stop.target: a target takes exactly one of above and below"],
+    ),
+    "steps": (
+        "[record]\nsteps = { evry = 3 }",
+        [
+            "record.steps.evry: unknown key; did you mean 'every'? known are: every, log",
+            "record.steps: steps take { every = 10 }, { log = 100 } or a list like [0, 10, 100]",
+        ],
+    ),
+    "steps order": (
+        "[record]\nsteps = [10, 5]",
+        ["record.steps: explicit steps increase and stand once each"],
+    ),
+    "where unknown": (
+        'where = ["lr * widht < 1"]',
+        [f"where[0]: unknown name 'widht'; did you mean 'width'? known are: {PARAMETERS}"],
+    ),
+    "where syntax": ('where = ["lr <"]', ["where[0]: 'lr <' is no expression: invalid syntax"]),
+    "where attribute": (
+        'where = ["lr.__class__ == 1"]',
+        [
+            "where[0]: 'lr.__class__ == 1' holds an attribute (a dot after a name), which expressions do not have"
+        ],
+    ),
+    "where function": (
+        'where = ["open(1)"]',
+        [
+            "where[0]: 'open(1)' calls 'open'; the functions are sqrt, log, log2, log10, exp, min, max, abs, round, floor, ceil, int, float"
+        ],
+    ),
+    "cycle": (
+        '[derived]\nwidth = "2 * depth"\ndepth = "width / 2"',
+        [
+            "derived.width: derives from itself: width -> depth -> width",
+            "derived.depth: derives from itself: depth -> width -> depth",
+        ],
+    ),
+    "too large": (
+        "[axes.lr]\nlinear = { start = 0.1, stop = 1.0, count = 2000 }\n[axes.noise]\nlinear = { start = 0.0, stop = 1.0, count = 2000 }",
+        [
+            "axes: lr 2000 x noise 2000 = 4,000,000 cells, more than resources.max_trials = 1,000,000; take values out, or raise the limit"
+        ],
+    ),
+    "analysis kind": (
+        '[[analyses]]\nkind = "groking"',
+        [
+            "analyses[0].kind: unknown analysis 'groking'; did you mean 'grokking'? known are: curves, grokking, phase_diagram"
+        ],
+    ),
+    "analysis option": (
+        '[[analyses]]\nkind = "curves"\nmeasure = "val_loss"',
+        [
+            "analyses[0].measure: unknown option; did you mean 'measures'? known are: measures, over, scale, select, title, x, y"
+        ],
+    ),
+    "analysis axis": (
+        '[[analyses]]\nkind = "curves"\nx = "lr"',
+        ["analyses[0].x: 'lr' is no axis; known are: none"],
+    ),
+    "lanes": (
+        "[resources]\nlanes = 0",
+        ["resources.lanes: takes a whole number from 1 on, or 'auto'; got 0"],
+    ),
+    "engine": (
+        '[resources]\nengine = "fast"',
+        [
+            "resources.engine: input should be 'auto', 'vmap', 'vmap_gradient' or 'sequential'; got 'fast'"
+        ],
+    ),
+    "table": ("fixed = 3", ["fixed: is a table, written [like.this] or { like = this }; got 3"]),
+    "where none": ('where = ["lr > 10"]', ["where: leaves no trial; loosen a condition"]),
+    "derive bounds": (
+        '[axes.noise]\nvalues=[0.0, 0.5]\n[derived]\ndepth = "20 * noise"',
+        [
+            "derived.depth: input should be greater than or equal to 1, got 0.0",
+            "derived.depth: input should be less than or equal to 8, got 10.0",
+        ],
+    ),
+    "derive fail": (
+        '[axes.noise]\nvalues=[0.0, 0.5]\n[derived]\nlr = "1 / noise"',
+        ["derived.lr: '1 / noise' fails at noise = 0.0: float division by zero"],
+    ),
+    "cross": ("[fixed]\nheads = 3", ["heads: width 32 is no multiple of heads 3"]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_malformed_sweep_is_refused_with_its_message(case: str) -> None:
+    body, expected = CASES[case]
+    text = body[1:] if body.startswith("!") else HEAD + body
+    with pytest.raises(SpecError) as caught:
+        expand(parse_sweep(text, FOLDER))
+    assert [str(fault) for fault in caught.value.faults] == expected
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("modular_arithmetics", "modular_arithmetic"),
+        ("gone.py:Toy", "gone.py"),
+        ("my_experiment.py:Tox", "Tox"),
+    ],
+)
+def test_an_experiment_that_cannot_be_loaded_is_a_fault(reference: str, message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(f'name = "a"\nexperiment = "{reference}"', FOLDER)
+    (fault,) = caught.value.faults
+    assert fault.path == "experiment"
+    assert message in fault.message
+
+
+def test_all_faults_come_in_one_message_and_in_file_order() -> None:
+    text = (
+        HEAD
+        + """
+nme = "x"
+[fixed]
+widht = 3
+depth = 1.5
+[axes.lr]
+geometric = { start = 0.0, stop = 1.0, count = 3 }
+[axes.noise]
+values = []
+[record]
+measures = ["val_los"]
+[[analyses]]
+kind = "groking"
+[resources]
+lanes = 0
+"""
+    )
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(text, FOLDER, "toy.toml")
+    assert [fault.path for fault in caught.value.faults] == [
+        "nme",
+        "fixed.widht",
+        "fixed.depth",
+        "axes.lr.geometric",
+        "axes.noise.values",
+        "record.measures[0]",
+        "analyses[0].kind",
+        "resources.lanes",
+    ]
+    assert str(caught.value).startswith("toy.toml has 8 faults:")
+
+
+def test_a_file_that_is_not_there_is_a_fault_not_a_traceback(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="No such file"):
+        read_sweep(tmp_path / "gone.toml")
