@@ -151,9 +151,9 @@ class Stream:
         import torch
 
         k0, k1 = self._key
-        index = torch.arange(first, first + n_blocks, device=k0.device)
-        zero = torch.zeros_like(index)
-        words = philox((index, zero + self._step, zero + p0, zero + p1), (k0, k1))
+        block = torch.arange(first, first + n_blocks, device=k0.device)
+        zero = torch.zeros_like(block)
+        words = philox((block, zero + self._step, zero + p0, zero + p1), (k0, k1))
         return torch.stack(words, -1).reshape(-1)[:n]
 
 

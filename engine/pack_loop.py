@@ -1,0 +1,154 @@
+"""Train the lanes of one group from their step to the end, recording on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from phasecube.engine.choice import EngineChoice
+from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
+from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.optimizers.rule import UpdateRule
+from phasecube.engine.pack_state import PackState
+from phasecube.engine.record import Outcome
+from phasecube.engine.recording import Recorder, Rows, engine_values
+from phasecube.engine.step import StepEngine, step_engine
+
+LOOK_EVERY = 64  # steps between two looks at which lanes have ended, where nothing is recorded
+
+
+@dataclass
+class Watch:
+    """What a group is watched for while it trains: the caller's signal and its clocks."""
+
+    signal: Callable[[], bool]
+    trial_walltime_s: float | None
+    checkpoint_every_s: float
+    on_record: Callable[[int], None]  # trial-steps since the last call
+    save: Callable[[Group], None]
+
+
+class Group:
+    """K lanes with their engine and update rule; K falls as trials end."""
+
+    def __init__(
+        self,
+        experiment: Experiment,  # type: ignore[type-arg]
+        model: nn.Module,
+        state: PackState,
+        choice: EngineChoice,
+        recorder: Recorder,
+    ) -> None:
+        self._experiment = experiment
+        self._model = model
+        self._choice = choice
+        self._recorder = recorder
+        self.state = state
+        self.elapsed_s = 0.0  # the lanes' wall time before this process
+        self.n_steps = int(state.trials.static["steps"])
+        self._loss_above = recorder.stop.loss_above
+        self._adopt(state)
+        for name in self._rule.moments:
+            state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
+
+    def _adopt(self, state: PackState) -> None:
+        self.state = state
+        device = state.weights_KP.device
+        self._rule: UpdateRule = update_rule(state.trials, state.layout.slices, state.dtype, device)
+        self._engine: StepEngine = step_engine(
+            self._choice.engine,
+            self._experiment,
+            self._model,
+            state,
+            compiled=self._choice.compiled,
+        )
+
+    def train(self, watch: Watch) -> bool:
+        """Return True once every lane is settled, False when the signal came.
+
+        After False the state stands before a step and has been saved.
+        """
+        began_s = saved_s = time.monotonic()
+        before_s, counted = self.elapsed_s, 0
+        while True:
+            step = self.state.step
+            losses_K, gradient_KP = self._engine.gradient()
+            self._note_ended(losses_K, step)
+            wanted = self._recorder.wanted(step)
+            if wanted or step == self.n_steps or step % LOOK_EVERY == 0:
+                self.elapsed_s = before_s + time.monotonic() - began_s
+                keep = self._look(step, wanted, losses_K, gradient_KP, watch.trial_walltime_s)
+                watch.on_record(counted)
+                counted = 0
+                if not len(keep):
+                    return True
+                if len(keep) < len(self.state):
+                    gradient_KP = gradient_KP[torch.from_numpy(keep).to(gradient_KP.device)]
+                    self._adopt(self.state.take(keep))
+            state = self.state
+            self._rule.update(state.weights_KP, gradient_KP, state.moments, step)
+            state.step += 1
+            state.steps_K.add_(1)
+            counted += len(state)
+            told = watch.signal()
+            if told or time.monotonic() - saved_s >= watch.checkpoint_every_s:
+                saved_s = time.monotonic()
+                self.elapsed_s = before_s + saved_s - began_s
+                watch.save(self)
+                if told:
+                    watch.on_record(counted)
+                    return False
+
+    def _note_ended(self, losses_K: Tensor, step: int) -> None:
+        bad_K = ~losses_K.isfinite()
+        if self._loss_above is not None:
+            bad_K |= losses_K > self._loss_above
+        ended_K = self.state.ended_at_K
+        # On the device: a look from the host at every step would stall a GPU.
+        ended_K.copy_(torch.where(bad_K & (ended_K < 0), step, ended_K))
+
+    def _look(
+        self,
+        step: int,
+        wanted: frozenset[str],
+        losses_K: Tensor,
+        gradient_KP: Tensor,
+        walltime_s: float | None,
+    ) -> Rows:
+        """Settle lanes that ended, record the others; return the places of those that go on."""
+        state, recorder = self.state, self._recorder
+        rows_K = state.trials.lanes
+        ended_K = state.ended_at_K.cpu().numpy()
+        bad_K = ended_K >= 0
+        if bad_K.any():
+            recorder.settle(rows_K[bad_K], Outcome.DIVERGED, ended_K[bad_K])
+        live_K = ~bad_K
+        if wanted and live_K.any():
+            values = self._values(wanted, losses_K, gradient_KP)
+            live = np.flatnonzero(live_K)
+            kept = {name: v[live] for name, v in values.items()}
+            reached = live[recorder.write(step, rows_K[live], kept)]
+            if len(reached):
+                recorder.settle(rows_K[reached], Outcome.DONE, step)
+                live_K[reached] = False
+        if step == self.n_steps:
+            recorder.settle(rows_K[live_K], Outcome.DONE, step)
+            live_K[:] = False
+        elif walltime_s is not None and self.elapsed_s > walltime_s:
+            recorder.settle(rows_K[live_K], Outcome.TIMED_OUT, step)
+            live_K[:] = False
+        return np.flatnonzero(live_K)
+
+    def _values(
+        self, wanted: frozenset[str], losses_K: Tensor, gradient_KP: Tensor
+    ) -> dict[str, np.ndarray]:
+        found = engine_values(wanted, losses_K, gradient_KP, self.state.weights_KP)
+        own = wanted.difference(ENGINE_MEASURES)
+        if own:
+            found |= self._engine.measure(own, gradient_KP)
+        return {name: value.cpu().numpy() for name, value in found.items()}

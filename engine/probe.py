@@ -1,0 +1,128 @@
+"""How many trials to train at once: timed steps of 1, 2, 4, … lanes and of one plain trial."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from phasecube.engine.experiment import Experiment
+from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.out_of_memory import is_out_of_memory
+from phasecube.engine.pack_state import build_state
+from phasecube.engine.record import Engine
+from phasecube.engine.step import step_engine
+from phasecube.engine.trials import Trials
+
+GAIN = 1.10  # twice the lanes must train this much faster to be worth their memory
+TIMED_S = 0.02  # of steps for each number of lanes, after one that is not timed
+MIN_STEPS = 3
+MEMORY_SHARE = 0.25  # of what is free: other workers of this machine take their part
+MEMORY_FACTOR = 2.0  # measured use over predicted: 1.4 to 3.7 (allocator, temporaries)
+
+
+class TrialSteps:
+    """Lanes that train from step 0, recording nothing."""
+
+    def __init__(
+        self,
+        experiment: Experiment[Any],
+        trials: Trials,
+        kind: Engine,
+        device: torch.device,
+        *,
+        compiled: bool = False,
+    ) -> None:
+        self.state, model = build_state(experiment, trials, device)
+        self.engine = step_engine(kind, experiment, model, self.state, compiled=compiled)
+        state = self.state
+        self._rule = update_rule(trials, state.layout.slices, state.dtype, device)
+        for name in self._rule.moments:
+            state.moments[name] = torch.zeros_like(state.weights_KP)
+
+    def step(self) -> tuple[Tensor, Tensor]:
+        """Train one step and return the losses [K] and gradients [K, P] it started from."""
+        state = self.state
+        losses_K, gradient_KP = self.engine.gradient()
+        found = (losses_K, gradient_KP.clone())
+        self._rule.update(state.weights_KP, gradient_KP, state.moments, state.step)
+        state.step += 1
+        state.steps_K.add_(1)
+        return found
+
+    def rate(self) -> float:
+        """Return trial-steps per second: lanes over the fastest of a few steps."""
+        self.step()
+        fastest_s, total_s, n = float("inf"), 0.0, 0
+        while n < MIN_STEPS or total_s < TIMED_S:
+            began_s = time.perf_counter()
+            losses_K, _ = self.step()
+            losses_K.cpu()  # waits for a GPU
+            step_s = time.perf_counter() - began_s
+            fastest_s, total_s, n = min(fastest_s, step_s), total_s + step_s, n + 1
+        return len(self.state) / fastest_s
+
+
+def probe(
+    experiment: Experiment[Any],
+    trials: Trials,
+    kind: Engine,
+    device: torch.device,
+    *,
+    may_decline: bool,
+) -> tuple[int, str]:
+    """Return the number of lanes and why; 0 where one plain trial after another is faster."""
+    alone = TrialSteps(experiment, trials.take([0]), Engine.SEQUENTIAL, device).rate()
+    most = min(len(trials), _lanes_that_fit(experiment, trials, kind, device))
+    best, best_rate, lanes = 1, 0.0, 1
+    while True:
+        try:
+            steps = TrialSteps(experiment, trials.take(np.arange(lanes)), kind, device)
+            rate = steps.rate()
+        except Exception as error:
+            if is_out_of_memory(error):
+                break
+            raise
+        if rate < GAIN * best_rate:
+            break
+        best, best_rate = lanes, rate
+        if lanes == most:
+            break
+        lanes = min(2 * lanes, most)
+    gain = best_rate / alone
+    if may_decline and gain < 1:
+        return 0, f"{best} lanes train at {gain:.2f} of the rate of one plain trial after another"
+    return best, f"{best} lanes train {gain:.1f} times as fast as one plain trial after another"
+
+
+def _lanes_that_fit(
+    experiment: Experiment[Any], trials: Trials, kind: Engine, device: torch.device
+) -> int:
+    """Return how many lanes the free memory holds, from what one lane keeps."""
+    saved: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    one = TrialSteps(experiment, trials.take([0]), kind, device)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        one.step()
+    state = one.state
+    kept = [state.weights_KP] * 3 + [*state.moments.values(), *state.data.values()]
+    size = sum(t.numel() * t.element_size() for t in kept) + sum(saved.values())
+    return max(1, int(MEMORY_SHARE * free_bytes(device) / (MEMORY_FACTOR * size)))
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that is free on the device or, for the CPU, on this machine."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with Path("/proc/meminfo").open(encoding="ascii") as lines:
+        found = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
+    return int(found["MemAvailable"].split()[0]) * 1024

@@ -1,0 +1,141 @@
+"""Run the trials of one pack until each is settled: groups of lanes, resume, bad company."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from phasecube.engine.checkpoint import CheckpointFolder
+from phasecube.engine.choice import EngineChoice
+from phasecube.engine.experiment import Experiment
+from phasecube.engine.out_of_memory import is_out_of_memory
+from phasecube.engine.pack_loop import Group, Watch
+from phasecube.engine.pack_state import build_state
+from phasecube.engine.record import Outcome, PackRecord, RecordRule, StopRule
+from phasecube.engine.recording import Progress, Recorder, Rows
+from phasecube.engine.resume import InFlight, restore_pack, save_pack
+from phasecube.engine.trials import Trials
+
+__all__ = ["Progress", "run_pack"]
+
+
+def run_pack(
+    experiment: Experiment[Any],
+    trials: Trials,
+    record: PackRecord,
+    rule: RecordRule,
+    stop: StopRule,
+    choice: EngineChoice,
+    *,
+    device: str = "cpu",
+    checkpoints: CheckpointFolder | None = None,
+    trial_walltime_s: float | None = None,
+    signal: Callable[[], bool] = lambda: False,
+    on_record: Callable[[PackRecord, Progress], None] = lambda record, progress: None,  # noqa: ARG005
+    on_failure: Callable[[int, str], None] = lambda lane, text: None,  # noqa: ARG005
+    checkpoint_every_s: float = float("inf"),
+) -> bool:
+    """Fill the rows `trials.lanes` of `record` in place; return True once all are settled.
+
+    Goes on from the newest whole checkpoint. False means that `signal()` asked to stop and
+    a checkpoint is written. A trial whose code raises is FAILED and `on_failure` gets its
+    lane and traceback; one that does not fit in memory alone is OUT_OF_MEMORY.
+    """
+    recorder = Recorder(record, rule, stop, choice.engine)
+    run = _PackRun(experiment, trials, recorder, choice, torch.device(device), checkpoints)
+    run.on_record, run.on_failure = on_record, on_failure
+    run.watch = Watch(signal, trial_walltime_s, checkpoint_every_s, run.count, run.save)
+    return run.run()
+
+
+class _PackRun:
+    """One call of run_pack."""
+
+    on_record: Callable[[PackRecord, Progress], None]
+    on_failure: Callable[[int, str], None]
+    watch: Watch
+
+    def __init__(
+        self,
+        experiment: Experiment[Any],
+        trials: Trials,
+        recorder: Recorder,
+        choice: EngineChoice,
+        device: torch.device,
+        checkpoints: CheckpointFolder | None,
+    ) -> None:
+        self._experiment = experiment
+        self._trials = trials
+        self._recorder = recorder
+        self._choice = choice
+        self._lanes = max(1, choice.lanes)
+        self._device = device
+        self._checkpoints = checkpoints
+        self._trial_steps = 0
+
+    def run(self) -> bool:
+        """Return True once every trial is settled."""
+        in_flight: list[InFlight] = []
+        waiting = np.arange(len(self._trials))
+        if self._checkpoints is not None:
+            found = restore_pack(self._checkpoints, self._experiment, self._trials, self._recorder)
+            in_flight, waiting = found.split(self._lanes), found.waiting
+        self._recorder.begin(self._trials.lanes[waiting])
+        for saved in in_flight:
+            if not self._train(saved.indices, saved):
+                return False
+        while len(waiting):
+            if self.watch.signal():
+                self.save(None)
+                return False
+            indices, waiting = waiting[: self._lanes], waiting[self._lanes :]
+            if not self._train(indices, None):
+                return False
+        return True
+
+    def count(self, trial_steps: int) -> None:
+        """Tell the caller how far the pack is."""
+        self._trial_steps += trial_steps
+        recorder = self._recorder
+        self.on_record(recorder.record, recorder.progress(self._trials.lanes, self._trial_steps))
+
+    def save(self, group: Group | None) -> None:
+        """Write a checkpoint of all rows and of the lanes in hand."""
+        if self._checkpoints is not None:
+            save_pack(self._checkpoints, self._experiment, self._trials, self._recorder, group)
+
+    def _train(self, indices: Rows, saved: InFlight | None) -> bool:
+        """Train the trials at `indices`; halve them where together they fail."""
+        try:
+            return self._group(indices, saved).train(self.watch)
+        except Exception as error:  # noqa: BLE001 user code may raise anything; it is told, not lost
+            text = "".join(traceback.format_exception(error))
+            outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
+        # Out of the except block: the error's frames held the tensors of the failed group.
+        rows = self._trials.lanes[indices]
+        left = indices[~self._recorder.settled(rows)]
+        # From the start, because a step may have been half done; a trial's numbers do not
+        # depend on its company, so what was recorded comes out the same.
+        self._recorder.begin(self._trials.lanes[left])
+        if len(left) > 1:
+            half = (len(left) + 1) // 2
+            if outcome is Outcome.OUT_OF_MEMORY:
+                self._lanes = min(self._lanes, half)
+            return self._train(left[:half], None) and self._train(left[half:], None)
+        for row in self._trials.lanes[left]:
+            self._recorder.settle(np.array([row]), outcome, 0)
+            self.on_failure(int(row), text)
+        self.count(0)
+        return True
+
+    def _group(self, indices: Rows, saved: InFlight | None) -> Group:
+        state, model = build_state(self._experiment, self._trials.take(indices), self._device)
+        group = Group(self._experiment, model, state, self._choice, self._recorder)
+        if saved is not None:
+            state.restore(saved.tensors, saved.step)
+            group.elapsed_s = saved.elapsed_s
+        return group

@@ -1,0 +1,238 @@
+"""Three ways to get the losses and gradients of K trials from code that is written for one.
+
+All share the lanes' state and the update rules; they differ by rounding, so the one used
+is part of a row's status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad_and_value, vmap
+
+from phasecube.engine.errors import ExperimentError
+from phasecube.engine.experiment import Experiment
+from phasecube.engine.lane_trial import LaneParams, LaneTrial
+from phasecube.engine.pack_state import PackState, seed_of
+from phasecube.engine.record import Engine
+from phasecube.engine.streams import Stream
+
+Tensors = Mapping[str, Tensor]
+
+
+class StepEngine(Protocol):
+    """Computes for the lanes it was made for; a pack that shrank needs a new one."""
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Return the losses [K] and gradients [K, P] at the state's step."""
+
+    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
+        """Return the wanted measures of the experiment, [K] or [K, labels]."""
+
+
+def step_engine(
+    kind: Engine,
+    experiment: Experiment[Any],
+    model: nn.Module,
+    state: PackState,
+    *,
+    compiled: bool = False,
+) -> StepEngine:
+    """Return the engine of `kind` for the lanes of `state`."""
+    if kind is Engine.VMAP_FORWARD:
+        return VmapForward(experiment, model, state, compiled=compiled)
+    if kind is Engine.VMAP_GRADIENT:
+        return VmapGradient(experiment, model, state, compiled=compiled)
+    if kind is Engine.SEQUENTIAL:
+        return Sequential(experiment, model, state)
+    raise ExperimentError(f"{kind.name.lower()} is no engine for an Experiment class")
+
+
+class _Vmapped:
+    """What both vmapped engines share: the lane's function and the measures."""
+
+    def __init__(
+        self, experiment: Experiment[Any], model: nn.Module, state: PackState, *, compiled: bool
+    ) -> None:
+        self._experiment = experiment
+        self._model = model
+        self._state = state
+        self._measures: dict[frozenset[str], Callable[..., dict[str, Tensor]]] = {}
+        self._compiled = compiled
+
+    def _lane(
+        self,
+        weights: Tensors,
+        frozen: Tensors,
+        vector_V: Tensor,
+        data: Tensors,
+        key_2: Tensor,
+        step: Tensor,
+        gradient: Tensors | None = None,
+    ) -> LaneTrial:
+        state = self._state
+        both = {**weights, **frozen}
+
+        def model(*inputs: Any) -> Any:
+            return functional_call(self._model, both, inputs)
+
+        params = LaneParams(state.trials.static, state.places, vector_V)
+        rng = Stream.traced(key_2, step, state.dtype)
+        return LaneTrial(params, data, weights, rng, model, gradient)
+
+    def _loss(self, weights: Tensors, *rest: Any) -> Tensor:
+        return scalar_loss(self._experiment, self._lane(weights, *rest))
+
+    def _inputs(self, frozen: Tensors) -> tuple[Any, ...]:
+        state = self._state
+        return frozen, state.vector_KV, state.data, state.keys_K2, state.steps_K
+
+    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
+        """Return the wanted measures; buffers that a measure changes are thrown away."""
+        state = self._state
+        if wanted not in self._measures:
+
+            def lane_measures(weights: Tensors, *rest: Any) -> dict[str, Tensor]:
+                return chosen_measures(self._experiment, self._lane(weights, *rest), wanted)
+
+            self._measures[wanted] = vmap(lane_measures, randomness="error")
+        frozen = {name: t.clone() for name, t in state.frozen.items()}
+        views = state.layout.views
+        self._model.eval()
+        with torch.no_grad():
+            return self._measures[wanted](
+                views(state.weights_KP), *self._inputs(frozen), views(gradient_KP)
+            )
+
+
+class VmapForward(_Vmapped):
+    """vmap of the forward pass, then one ordinary backward pass through all lanes."""
+
+    def __init__(
+        self, experiment: Experiment[Any], model: nn.Module, state: PackState, *, compiled: bool
+    ) -> None:
+        super().__init__(experiment, model, state, compiled=compiled)
+        views = state.layout.views(state.weights_KP)
+        # Leaves that share the rows' memory: the update rule writes the rows in place.
+        self._leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
+        self._tensors = list(self._leaves.values())
+        self._ones_K = torch.ones(len(state), dtype=state.dtype, device=state.weights_KP.device)
+        losses = vmap(self._loss, randomness="error")
+        self._losses = torch.compile(losses) if compiled else losses
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Return the losses [K] and gradients [K, P]."""
+        self._model.train()
+        losses_K = self._losses(self._leaves, *self._inputs(self._state.frozen))
+        # A vector of ones and not a sum: a lane that is NaN meets no other.
+        found = torch.autograd.grad(losses_K, self._tensors, self._ones_K, allow_unused=True)
+        return losses_K.detach(), _joined(found, self._tensors)
+
+
+class VmapGradient(_Vmapped):
+    """vmap of the gradient of one trial."""
+
+    def __init__(
+        self, experiment: Experiment[Any], model: nn.Module, state: PackState, *, compiled: bool
+    ) -> None:
+        super().__init__(experiment, model, state, compiled=compiled)
+        self._views = state.layout.views(state.weights_KP)
+        gradients = vmap(grad_and_value(self._loss), randomness="error")
+        self._gradients = torch.compile(gradients) if compiled else gradients
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Return the losses [K] and gradients [K, P]."""
+        self._model.train()
+        found, losses_K = self._gradients(self._views, *self._inputs(self._state.frozen))
+        return losses_K.detach(), _joined([found[n] for n in self._views], self._views.values())
+
+
+class Sequential:
+    """One plain module, whose parameters are views into the single lane's row."""
+
+    def __init__(self, experiment: Experiment[Any], model: nn.Module, state: PackState) -> None:
+        if len(state) != 1:
+            raise ValueError(f"the sequential engine trains one trial at a time, got {len(state)}")
+        self._experiment = experiment
+        self._model = model
+        self._state = state
+        trained = dict(model.named_parameters())
+        views = state.layout.views(state.weights_KP)
+        for name, view in views.items():
+            trained[name].data = view[0]
+        self._weights = {name: trained[name] for name in views}
+        self._tensors = list(self._weights.values())
+        self._frozen = {
+            n: t for n, t in (*trained.items(), *model.named_buffers()) if n not in views
+        }
+        for name, tensor in self._frozen.items():
+            tensor.data = state.frozen[name][0]
+        self._data = {name: t[0] for name, t in state.data.items()}
+        self._params = LaneParams(state.trials.static, state.places, state.vector_KV[0])
+        self._seed = int(state.trials.params(0)["seed"])
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Return the loss [1] and gradient [1, P]."""
+        self._model.train()
+        # Modules with a generator of their own (nn.Dropout) draw a function of seed and step.
+        torch.default_generator.manual_seed(seed_of(self._seed, "module", self._state.step))
+        loss = scalar_loss(self._experiment, self._trial(self._weights, None))
+        found = torch.autograd.grad(loss, self._tensors, allow_unused=True)
+        batched = [None if g is None else g.unsqueeze(0) for g in found]
+        return loss.detach().unsqueeze(0), _joined(batched, [t.unsqueeze(0) for t in self._tensors])
+
+    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
+        """Return the wanted measures; buffers that a measure changes are put back."""
+        state = self._state
+        gradient = {name: view[0] for name, view in state.layout.views(gradient_KP).items()}
+        before = {name: t.clone() for name, t in self._frozen.items()}
+        weights = {name: t.detach() for name, t in self._weights.items()}
+        self._model.eval()
+        with torch.no_grad():
+            found = chosen_measures(self._experiment, self._trial(weights, gradient), wanted)
+            for name, tensor in self._frozen.items():
+                tensor.copy_(before[name])
+        return {name: value.unsqueeze(0) for name, value in found.items()}
+
+    def _trial(self, weights: Tensors, gradient: Tensors | None) -> LaneTrial:
+        state = self._state
+        rng = Stream.traced(state.keys_K2[0], state.steps_K[0], state.dtype)
+        return LaneTrial(self._params, self._data, weights, rng, self._model, gradient)
+
+
+def scalar_loss(experiment: Experiment[Any], trial: LaneTrial) -> Tensor:
+    """Return the experiment's loss; raise ExperimentError where it is no scalar."""
+    loss = experiment.loss(trial)
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise ExperimentError(
+            f"{experiment.name}: loss() must return a tensor without dims, got {got}; "
+            "reduce it, for example by .mean()"
+        )
+    return loss
+
+
+def chosen_measures(
+    experiment: Experiment[Any], trial: LaneTrial, wanted: frozenset[str]
+) -> dict[str, Tensor]:
+    """Return exactly the wanted measures; raise ExperimentError for one that is not given."""
+    found = experiment.measure(trial, wanted)
+    missing = sorted(wanted - found.keys())
+    if missing:
+        raise ExperimentError(
+            f"{experiment.name}: measure() gave no {', '.join(missing)}; it must return every "
+            "wanted measure"
+        )
+    return {name: torch.as_tensor(found[name]) for name in sorted(wanted)}
+
+
+def _joined(found: Any, like: Any) -> Tensor:
+    """Return gradients of all tensors side by side, [K, P]; zero where a weight is unused."""
+    rows = [
+        torch.zeros_like(t).flatten(1) if g is None else g.reshape(len(g), -1)
+        for g, t in zip(found, like, strict=True)
+    ]
+    return torch.cat(rows, 1)
