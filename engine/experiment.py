@@ -52,13 +52,25 @@ class Trial(Protocol):
     """
 
     @property
-    def params(self) -> Any: ...
+    def params(self) -> Any:
+        """Return every parameter of the trial as attributes."""
+
     @property
-    def data(self) -> Mapping[str, Tensor]: ...
+    def data(self) -> Mapping[str, Tensor]:
+        """Return what the experiment's `data` drew."""
+
     @property
-    def weights(self) -> Mapping[str, Tensor]: ...
+    def weights(self) -> Mapping[str, Tensor]:
+        """Return the trained tensors by name."""
+
     @property
-    def rng(self) -> Stream: ...
+    def gradient(self) -> Mapping[str, Tensor]:
+        """Return the gradient of the step's loss by weight name; in `measure` only."""
+
+    @property
+    def rng(self) -> Stream:
+        """Return the trial's random numbers at this step."""
+
     def model(self, *inputs: Any) -> Any:
         """Return the module's output under this trial's weights."""
 
@@ -92,7 +104,7 @@ class Experiment(Generic[P]):
         """Return the scalar that the optimizer decreases."""
         raise NotImplementedError
 
-    def measure(self, trial: Trial, wanted: frozenset[str]) -> dict[str, Tensor]:
+    def measure(self, trial: Trial, wanted: frozenset[str]) -> dict[str, Tensor]:  # noqa: ARG002
         """Return at least the `wanted` measures: scalars, or vectors in label order.
 
         `train_loss`, `gradient_norm` and `weight_norm` are recorded by the engine itself.
