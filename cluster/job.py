@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+EventKind = Literal["chosen", "progress", "settled", "stopped", "died"]
+EngineRequest = Literal["auto", "vmap", "vmap_gradient", "sequential"]
 ChoiceFields = dict[str, Any]  # an EngineChoice as JSON: the orchestrator holds no tensors
 
 
@@ -17,7 +19,7 @@ class PackJob:
     group: int
     run: int  # which line of runs.jsonl
     choice: ChoiceFields | None = None  # None: choose, and say so at once
-    requested_engine: str = "auto"
+    requested_engine: EngineRequest = "auto"
     attempt: int = 1
 
     def to_line(self) -> str:
@@ -38,7 +40,7 @@ class Event:
     has an outcome. stopped: a signal came, a checkpoint is written. died: its worker did.
     """
 
-    kind: Literal["chosen", "progress", "settled", "stopped", "died"]
+    kind: EventKind
     pack: int
     group: int
     outcomes: dict[str, int] = field(default_factory=dict)  # of the pack's trials, by name

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from phasecube.cluster.job import ChoiceFields, PackJob
+from phasecube.cluster.job import ChoiceFields, EngineRequest, PackJob
 
 MAX_DEATHS = 3  # a pack whose worker died this often is at fault itself
 
@@ -22,7 +22,7 @@ class PackQueue:
         packs: Sequence[tuple[int, int]],
         run: int,
         choices: Mapping[int, ChoiceFields],
-        requested: Mapping[int, str],
+        requested: Mapping[int, EngineRequest],
     ) -> None:
         self._waiting = deque(packs)  # (pack, group)
         self._running: dict[int, PackJob] = {}
@@ -31,7 +31,6 @@ class PackQueue:
         self._requested = requested
         self._run = run
         self._deaths: dict[int, int] = {}
-        self.n_waiting_at_start = len(packs)
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._running)

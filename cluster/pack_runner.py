@@ -1,0 +1,151 @@
+"""Run one pack in this process: read what stands, train, publish, say what happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from phasecube.cluster.failures import note_failure
+from phasecube.cluster.job import ChoiceFields, Event, EventKind, PackJob
+from phasecube.cluster.outcomes import count_outcomes
+from phasecube.cluster.study import PLAN, STORE, checkpoint_path
+from phasecube.engine.choice import EngineChoice
+from phasecube.engine.errors import StoreError
+from phasecube.engine.load import load_experiment
+from phasecube.engine.record import Engine, Outcome, PackRecord, Status
+from phasecube.engine.store import Store
+from phasecube.engine.trials import Trials
+from phasecube.sweeps.plan import read_plan
+
+TELL_EVERY_S = 0.5
+
+
+@dataclass
+class _Told:
+    """What the listener knows of a pack that runs, and when it was told and published."""
+
+    at_s: float
+    saved_at_s: float = field(init=False)
+    trained: int = 0  # trial-steps
+    told: int = 0
+
+    def __post_init__(self) -> None:
+        self.saved_at_s = self.at_s
+
+    def news(self) -> int:
+        """Return the trial-steps since the last call."""
+        news, self.told = self.trained - self.told, self.trained
+        return news
+
+
+class PackRunner:
+    """Holds what all packs of a study share: plan, experiment, store, device."""
+
+    def __init__(self, study: Path, device: str, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.study = study
+        self.device = device
+        self.plan = read_plan(study / PLAN)
+        self.store = Store(study / STORE)
+        self.experiment = load_experiment(self.plan.sweep.experiment, study)
+
+    def run(self, job: PackJob, stop: Callable[[], bool], tell: Callable[[Event], None]) -> None:
+        """Run the pack until its trials are settled or `stop()`; tells each event."""
+        from phasecube.engine.checkpoint import CheckpointFolder
+        from phasecube.engine.run_pack import Progress, run_pack
+
+        record = self._standing(job.pack)
+        open_K = record.status_RF[:, Status.OUTCOME] == Outcome.NOT_RUN
+        lanes = self.plan.trials_of(job.pack).lanes
+        trials = self.plan.trials_of(job.pack, open_K)
+        record.status_RF[trials.lanes, Status.RUN] = job.run
+        resources = self.plan.sweep.resources
+        told = _Told(time.monotonic())
+
+        def event(kind: EventKind, trial_steps: int = 0, **more: Any) -> Event:
+            outcomes = count_outcomes(record.status_RF[lanes])
+            return Event(kind, job.pack, job.group, outcomes, trial_steps, **more)
+
+        def on_record(record: PackRecord, progress: Progress) -> None:
+            told.trained = progress.trial_steps
+            now_s = time.monotonic()
+            if now_s - told.saved_at_s >= resources.checkpoint_every_s:
+                told.saved_at_s = now_s
+                self.store.write_pack(job.pack, record)
+            if now_s - told.at_s >= TELL_EVERY_S:
+                told.at_s = now_s
+                tell(event("progress", told.news()))
+
+        def on_failure(lane: int, text: str) -> None:
+            place = int(np.flatnonzero(trials.lanes == lane)[0])
+            row = job.pack * self.plan.pack_size + lane
+            note_failure(self.study, job.pack, row, trials.params(place), text)
+
+        if len(trials):
+            choice = self._choice(job, trials)
+            if job.choice is None:
+                tell(event("chosen", choice=to_fields(choice)))
+            checkpoints = CheckpointFolder(checkpoint_path(self.study, job.pack))
+            settled = run_pack(
+                self.experiment,
+                trials,
+                record,
+                self.plan.rule,
+                self.plan.stop,
+                choice,
+                device=self.device,
+                checkpoints=checkpoints,
+                trial_walltime_s=resources.trial_walltime_s,
+                signal=stop,
+                on_record=on_record,
+                on_failure=on_failure,
+                checkpoint_every_s=resources.checkpoint_every_s,
+            )
+            self.store.write_pack(job.pack, record)
+            if not settled:
+                tell(event("stopped", told.news()))
+                return
+            checkpoints.clear()
+            with suppress(OSError):  # there may be none, or something a user put there
+                checkpoints.path.rmdir()
+        tell(event("settled", told.news()))
+
+    def _standing(self, pack: int) -> PackRecord:
+        try:
+            return self.store.read_pack(pack)
+        except StoreError:
+            # Torn by a crash of the machine: its trials run again, from their checkpoint.
+            return PackRecord.empty(self.plan.pack_size, self.plan.rule)
+
+    def _choice(self, job: PackJob, trials: Trials) -> EngineChoice:
+        if job.choice is not None:
+            return from_fields(job.choice)
+        from phasecube.engine.admission import choose_engine
+
+        resources = self.plan.sweep.resources
+        return choose_engine(
+            self.experiment,
+            trials,
+            self.device,
+            requested=job.requested_engine,
+            lanes=resources.lanes,
+            compile=resources.compile,
+        )
+
+
+def to_fields(choice: EngineChoice) -> ChoiceFields:
+    """Return the choice as JSON holds it, the engine by name."""
+    return {**asdict(choice), "engine": choice.engine.name}
+
+
+def from_fields(fields: ChoiceFields) -> EngineChoice:
+    """Return the choice that `to_fields` wrote."""
+    return EngineChoice(**{**fields, "engine": Engine[fields["engine"]]})

@@ -1,0 +1,40 @@
+"""Make chosen trials not run, so that the next run trains them again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from phasecube.cluster.outcomes import count_outcomes
+from phasecube.cluster.study import Study, checkpoint_path
+from phasecube.engine.record import Outcome, Status
+
+RETRIED = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY)
+
+
+def reset_trials(
+    study: Study, outcomes: Collection[Outcome], *, torn: bool = False
+) -> dict[str, int]:
+    """Return how many trials were made not run, by the outcome they had.
+
+    `torn` adds every trial of packs whose files are damaged. The caller holds the lock.
+    """
+    store = study.store
+    status_RF = store.read_status()
+    rows = np.unique(study.plan.row)
+    chosen_R = np.zeros(store.n_rows, np.bool_)
+    chosen_R[rows] = np.isin(status_RF[rows, Status.OUTCOME], [int(o) for o in outcomes])
+    anew_R = status_RF[:, Status.OUTCOME] == Outcome.TIMED_OUT
+    if torn:
+        for number in store.torn_packs():
+            # A row without records has nothing that could be torn.
+            chosen_R[store.rows_of(number)] |= status_RF[store.rows_of(number)].any(axis=1)
+            anew_R[store.rows_of(number)] = True
+    counts = count_outcomes(status_RF[chosen_R])
+    store.reset_rows(np.flatnonzero(chosen_R))
+    # A checkpoint vouches for these as they ended; they are to begin anew.
+    for pack in np.unique(np.flatnonzero(chosen_R & anew_R) // store.pack_size).tolist():
+        for file in checkpoint_path(study.path, pack).glob("*.checkpoint"):
+            file.unlink()
+    return counts
