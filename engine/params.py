@@ -54,6 +54,7 @@ class Param:
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
+        """Return the validator of one value."""
         annotation: Any = Annotated[self.field.annotation, self.field]
         # strict: the text "0.1" is no number and `true` no width; an int is still a float.
         return TypeAdapter(annotation, config={**Params.model_config, "strict": True})
