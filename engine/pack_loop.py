@@ -17,7 +17,7 @@ from phasecube.engine.optimizers.rule import UpdateRule
 from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Outcome
 from phasecube.engine.recording import Recorder, Rows, engine_values
-from phasecube.engine.step import StepEngine, step_engine
+from phasecube.engine.step import StepEngine, step_engine, with_spare
 
 LOOK_EVERY = 64  # steps between two looks at which lanes have ended, where nothing is recorded
 
@@ -43,30 +43,32 @@ class Group:
         state: PackState,
         choice: EngineChoice,
         recorder: Recorder,
+        elapsed_s: float,
     ) -> None:
         self._experiment = experiment
         self._model = model
         self._choice = choice
         self._recorder = recorder
-        self.state = state
-        self.elapsed_s = 0.0  # the lanes' wall time before this process
+        self.elapsed_s = elapsed_s  # the lanes' wall time before this process
         self.n_steps = int(state.trials.static["steps"])
         self._loss_above = recorder.stop.loss_above
-        self._adopt(state)
-        for name in self._rule.moments:
-            state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
+        self._adopt(state, np.arange(len(state)))
 
-    def _adopt(self, state: PackState) -> None:
-        self.state = state
+    def _adopt(self, all_lanes: PackState, keep: Rows) -> Tensor:
+        """Go on with the lanes at `keep`; return the places that the new rows were taken from."""
+        choice = self._choice
+        places = with_spare(choice.engine, keep, choice.spare)
+        self.n_lanes = len(keep)  # spare lanes come after these
+        self.state = state = all_lanes.take(places)
         device = state.weights_KP.device
         self._rule: UpdateRule = update_rule(state.trials, state.layout.slices, state.dtype, device)
+        for name in self._rule.moments:
+            # A moment that the lanes' old company did not need is still at zero.
+            state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
         self._engine: StepEngine = step_engine(
-            self._choice.engine,
-            self._experiment,
-            self._model,
-            state,
-            compiled=self._choice.compiled,
+            choice.engine, self._experiment, self._model, state, compiled=choice.compiled
         )
+        return torch.from_numpy(places).to(device)
 
     def train(self, watch: Watch) -> bool:
         """Return True once every lane is settled, False when the signal came.
@@ -87,14 +89,13 @@ class Group:
                 counted = 0
                 if not len(keep):
                     return True
-                if len(keep) < len(self.state):
-                    gradient_KP = gradient_KP[torch.from_numpy(keep).to(gradient_KP.device)]
-                    self._adopt(self.state.take(keep))
+                if len(keep) < self.n_lanes:
+                    gradient_KP = gradient_KP[self._adopt(self.state, keep)]
             state = self.state
             self._rule.update(state.weights_KP, gradient_KP, state.moments, step)
             state.step += 1
             state.steps_K.add_(1)
-            counted += len(state)
+            counted += self.n_lanes
             told = watch.signal()
             if told or time.monotonic() - saved_s >= watch.checkpoint_every_s:
                 saved_s = time.monotonic()
@@ -122,8 +123,8 @@ class Group:
     ) -> Rows:
         """Settle lanes that ended, record the others; return the places of those that go on."""
         state, recorder = self.state, self._recorder
-        rows_K = state.trials.lanes
-        ended_K = state.ended_at_K.cpu().numpy()
+        rows_K = state.trials.lanes[: self.n_lanes]
+        ended_K = state.ended_at_K[: self.n_lanes].cpu().numpy()
         bad_K = ended_K >= 0
         if bad_K.any():
             recorder.settle(rows_K[bad_K], Outcome.DIVERGED, ended_K[bad_K])
@@ -151,4 +152,4 @@ class Group:
         own = wanted.difference(ENGINE_MEASURES)
         if own:
             found |= self._engine.measure(own, gradient_KP)
-        return {name: value.cpu().numpy() for name, value in found.items()}
+        return {name: value[: self.n_lanes].cpu().numpy() for name, value in found.items()}

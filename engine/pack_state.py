@@ -72,22 +72,24 @@ class PackState:
             rows(self.ended_at_K),
         )
 
-    def saved(self) -> dict[str, Tensor]:
+    def saved(self, n_lanes: int) -> dict[str, Tensor]:
         """Return what training changes: enough, with the trials, to go on bit for bit."""
-        return {
+        tensors = {
             "weights": self.weights_KP,
             **{f"moment.{name}": t for name, t in self.moments.items()},
             **{f"frozen.{name}": t for name, t in self.frozen.items()},
         }
+        return {name: t[:n_lanes] for name, t in tensors.items()}
 
     def restore(self, saved: Mapping[str, Tensor], step: int) -> None:
         """Put back what `saved` gave, rows in the order of `trials`."""
         self.weights_KP.copy_(saved["weights"])
-        for kind, tensors in (("moment", self.moments), ("frozen", self.frozen)):
-            for name, tensor in tensors.items():
-                # A moment that the lanes' old company did not need is still at zero.
-                if f"{kind}.{name}" in saved:
-                    tensor.copy_(saved[f"{kind}.{name}"])
+        for name, tensor in self.frozen.items():
+            tensor.copy_(saved[f"frozen.{name}"])
+        device = self.weights_KP.device
+        for name, tensor in saved.items():
+            if name.startswith("moment."):
+                self.moments[name.removeprefix("moment.")] = tensor.to(device)
         self.step = step
         self.steps_K.fill_(step)
 

@@ -15,11 +15,12 @@ from phasecube.engine.optimizers.choose import update_rule
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_state import build_state
 from phasecube.engine.record import Engine
-from phasecube.engine.step import step_engine
+from phasecube.engine.step import step_engine, with_spare
 from phasecube.engine.trials import Trials
 
 GAIN = 1.10  # twice the lanes must train this much faster to be worth their memory
-TIMED_S = 0.02  # of steps for each number of lanes, after one that is not timed
+MISSES = 2  # in a row, because a busy machine may spoil one timing
+TIMED_S = 0.03  # of steps for each number of lanes, after one that is not timed
 MIN_STEPS = 3
 MEMORY_SHARE = 0.25  # of what is free: other workers of this machine take their part
 MEMORY_FACTOR = 2.0  # measured use over predicted: 1.4 to 3.7 (allocator, temporaries)
@@ -35,8 +36,11 @@ class TrialSteps:
         kind: Engine,
         device: torch.device,
         *,
+        spare: int = 0,
         compiled: bool = False,
     ) -> None:
+        self.n_lanes = len(trials)
+        trials = trials.take(with_spare(kind, np.arange(len(trials)), spare))
         self.state, model = build_state(experiment, trials, device)
         self.engine = step_engine(kind, experiment, model, self.state, compiled=compiled)
         state = self.state
@@ -64,7 +68,7 @@ class TrialSteps:
             losses_K.cpu()  # waits for a GPU
             step_s = time.perf_counter() - began_s
             fastest_s, total_s, n = min(fastest_s, step_s), total_s + step_s, n + 1
-        return len(self.state) / fastest_s
+        return self.n_lanes / fastest_s
 
 
 def probe(
@@ -73,23 +77,25 @@ def probe(
     kind: Engine,
     device: torch.device,
     *,
+    spare: int,
     may_decline: bool,
 ) -> tuple[int, str]:
     """Return the number of lanes and why; 0 where one plain trial after another is faster."""
     alone = TrialSteps(experiment, trials.take([0]), Engine.SEQUENTIAL, device).rate()
     most = min(len(trials), _lanes_that_fit(experiment, trials, kind, device))
-    best, best_rate, lanes = 1, 0.0, 1
-    while True:
+    best, best_rate, lanes, misses = 1, 0.0, min(2, most), 0
+    while misses < MISSES:
         try:
-            steps = TrialSteps(experiment, trials.take(np.arange(lanes)), kind, device)
+            steps = TrialSteps(experiment, trials.take(np.arange(lanes)), kind, device, spare=spare)
             rate = steps.rate()
         except Exception as error:
             if is_out_of_memory(error):
                 break
             raise
-        if rate < GAIN * best_rate:
-            break
-        best, best_rate = lanes, rate
+        if rate > GAIN * best_rate:
+            best, best_rate, misses = lanes, rate, 0
+        else:
+            misses += 1
         if lanes == most:
             break
         lanes = min(2 * lanes, most)

@@ -78,8 +78,9 @@ def save_pack(
         "elapsed_s": 0.0,
     }
     if group is not None:
-        tensors |= {f"state.{name}": t for name, t in group.state.saved().items()}
-        note["in_flight"] = group.state.trials.lanes.tolist()
+        saved = group.state.saved(group.n_lanes)
+        tensors |= {f"state.{name}": t for name, t in saved.items()}
+        note["in_flight"] = group.state.trials.lanes[: group.n_lanes].tolist()
         note["step"], note["elapsed_s"] = group.state.step, group.elapsed_s
     folder.save(tensors, note)
 

@@ -134,8 +134,7 @@ class _PackRun:
 
     def _group(self, indices: Rows, saved: InFlight | None) -> Group:
         state, model = build_state(self._experiment, self._trials.take(indices), self._device)
-        group = Group(self._experiment, model, state, self._choice, self._recorder)
         if saved is not None:
             state.restore(saved.tensors, saved.step)
-            group.elapsed_s = saved.elapsed_s
-        return group
+        elapsed_s = 0.0 if saved is None else saved.elapsed_s
+        return Group(self._experiment, model, state, self._choice, self._recorder, elapsed_s)

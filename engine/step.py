@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -21,6 +23,17 @@ from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
 
 Tensors = Mapping[str, Tensor]
+Lanes = npt.NDArray[np.int64]
+
+
+def with_spare(kind: Engine, lanes: Lanes, spare: int) -> Lanes:
+    """Return `lanes`, and behind them the last one again for each copy to be trained beside."""
+    if kind is Engine.SEQUENTIAL:
+        return lanes
+    # A batch of one goes to other matrix kernels than a batch of two or of sixty-four
+    # (a product with a vector, for one), which round differently.
+    copies = max(spare, 2 - len(lanes))
+    return np.concatenate([lanes, np.repeat(lanes[-1:], copies)])
 
 
 class StepEngine(Protocol):
