@@ -14,7 +14,8 @@ from typing import IO
 
 from phasecube.cluster.executor import OnEvent, Stop, devices_of
 from phasecube.cluster.job import Event, PackJob
-from phasecube.cluster.pack_queue import PackQueue
+from phasecube.cluster.pack_queue import MAX_DEATHS, PackQueue
+from phasecube.engine.errors import StudyError
 
 POLL_S = 0.1  # how late a stop signal is noticed
 # glibc maps and unmaps every large temporary; keeping them made packs up to 2.2x faster.
@@ -48,6 +49,7 @@ class Processes:
         devices = devices_of(self.device)
         with selectors.DefaultSelector() as selector:
             workers: dict[int, WorkerProcess] = {}
+            idle_deaths = 0
             try:
                 while True:
                     if stop():
@@ -63,7 +65,11 @@ class Processes:
                             continue
                         selector.unregister(key.fileobj)
                         del workers[slot]
-                        _bury(worker, queue, on_event, stop)
+                        if _bury(worker, queue, on_event, stop):
+                            continue
+                        idle_deaths += 1
+                        if idle_deaths >= MAX_DEATHS:
+                            raise StudyError(_why_no_worker_starts(Path(worker.log.name)))
             finally:
                 for worker in workers.values():
                     worker.process.kill()
@@ -80,29 +86,28 @@ class Processes:
     ) -> None:
         for slot in range(self.processes):
             worker = workers.get(slot)
-            if worker is not None and (worker.job is not None or worker.stopping):
-                continue
-            if len(queue) == 0 or (worker is None and len(workers) >= len(queue)):
-                if worker is not None:
-                    _close_stdin(worker)
-                continue
-            job = queue.take()
-            if job is None:
-                continue  # all that wait, wait for a choice of engine
             if worker is None:
+                if len(workers) >= len(queue):
+                    continue
+                # Started without a job: it imports torch while another chooses an engine.
                 worker = self._start(study, slot, devices[slot % len(devices)])
                 workers[slot] = worker
                 selector.register(_pipe(worker.process.stdout), selectors.EVENT_READ, slot)
-            worker.job = job
-            with suppress(BrokenPipeError):  # it died: its stdout says so at the next select
-                stdin = _pipe(worker.process.stdin)
-                stdin.write(job.to_line().encode())
-                stdin.flush()
+            if worker.job is not None or worker.stopping:
+                continue
+            if len(queue) == 0:
+                _close_stdin(worker)
+            elif (job := queue.take()) is not None:
+                worker.job = job
+                with suppress(BrokenPipeError):  # it died: its stdout says so at the next select
+                    stdin = _pipe(worker.process.stdin)
+                    stdin.write(job.to_line().encode())
+                    stdin.flush()
 
     def _start(self, study: Path, slot: int, device: str) -> WorkerProcess:
         logs = study / "logs"
         logs.mkdir(exist_ok=True)
-        log = (logs / f"worker-{slot}.log").open("ab")
+        log = (logs / f"worker-{slot}.log").open("ab")  # noqa: SIM115 closed when it is buried
         command = [sys.executable, "-m", "phasecube.cluster.worker", str(study)]
         command += ["--device", device, "--threads", str(self.threads)]
         command += ["--parent", str(os.getpid())]
@@ -136,24 +141,34 @@ class Processes:
         return True
 
 
-def _bury(worker: WorkerProcess, queue: PackQueue, on_event: OnEvent, stop: Stop) -> None:
-    """Take leave of a worker that has gone; a pack it still had is put back."""
+def _bury(worker: WorkerProcess, queue: PackQueue, on_event: OnEvent, stop: Stop) -> bool:
+    """Take leave of a worker that has gone, and put back the pack it still had.
+
+    False if it died without having been given one.
+    """
     code = worker.process.wait()
     worker.log.close()
     for pipe in (worker.process.stdin, worker.process.stdout):
-        if pipe is not None:
-            _close(pipe)
+        _close(_pipe(pipe))
     job = worker.job
     if job is None:
-        return
+        return worker.stopping or code == 0
     if stop():
         queue.done(job.pack)
         on_event(Event("stopped", job.pack, job.group, message=_cause(code)))
     elif not queue.died(job.pack):
         out_of_memory = code == -signal.SIGKILL and oom_kills() > worker.oom_kills_before
-        cause = "the kernel killed it: out of memory" if out_of_memory else _cause(code)
+        cause = "the kernel killed its worker: out of memory" if out_of_memory else _cause(code)
+        message = f"{cause}, {MAX_DEATHS} times; what it printed stands in {worker.log.name}"
         outcomes = {"OUT_OF_MEMORY" if out_of_memory else "FAILED": 0}
-        on_event(Event("died", job.pack, job.group, outcomes, message=cause))
+        on_event(Event("died", job.pack, job.group, outcomes, message=message))
+    return True
+
+
+def _why_no_worker_starts(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = lines[-1] if lines else "it printed nothing"
+    return f"workers die as they start: {last} (whole in {log})"
 
 
 def _cause(code: int) -> str:

@@ -56,6 +56,8 @@ class ProgressCount:
 
     def note(self, event: Event) -> None:
         """Count one event."""
+        if self._total == 0:
+            self._trained[0] = (self._clock(), 0)  # start-up is no training
         if event.outcomes and event.kind != "died":
             self._packs[event.pack] = Counter(event.outcomes)
         self._left[event.pack] = max(0, self._left.get(event.pack, 0) - event.trial_steps)
