@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from phasecube.engine.admission import EngineChoice
+from phasecube.engine.choice import EngineChoice
 from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
 from phasecube.engine.params import parameters
 from phasecube.engine.record import Engine, PackRecord, RecordRule, StopRule
@@ -18,17 +19,22 @@ from phasecube.engine.trials import Trials
 Curve = npt.NDArray[np.floating]
 
 
-def train(
-    experiment: Experiment[Any], steps: int, every: int = 1, **params: Any
-) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
-    """Return the record steps and every scalar measure as [trials, steps].
+def grid(**axes: Sequence[Any]) -> list[dict[str, Any]]:
+    """Return one row for each combination of the axes' values, the last axis fastest."""
+    return [dict(zip(axes, row, strict=True)) for row in product(*axes.values())]
 
-    A list among `params` is an axis; trials are the product of all axes, the last fastest.
-    """
+
+def train(
+    experiment: Experiment[Any],
+    trials: list[dict[str, Any]],
+    steps: int,
+    every: int = 1,
+    **fixed: Any,
+) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
+    """Return the record steps and every scalar measure as [trials, steps]."""
     known = parameters(experiment)
-    values = {name: p.default for name, p in known.items()} | params | {"steps": steps}
-    axes = {name: v for name, v in values.items() if isinstance(v, list)}
-    rows = [values | dict(zip(axes, row, strict=True)) for row in product(*axes.values())]
+    values = {name: p.default for name, p in known.items()} | fixed | {"steps": steps}
+    rows = [values | trial for trial in trials]
     static = {name: values[name] for name, p in known.items() if p.static}
     varying = {name: [row[name] for row in rows] for name, p in known.items() if not p.static}
     scalars = [*ENGINE_MEASURES, *(n for n, m in experiment.measures.items() if m.dim is None)]
