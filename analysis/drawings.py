@@ -58,6 +58,7 @@ class Map:
     legend: tuple[tuple[str, Look], ...]
     table: pd.DataFrame
     figure: Callable[[], Figure]
+    shades: figures.Shades | None = None
 
 
 @dataclass(frozen=True)
@@ -237,7 +238,7 @@ def _shaded(
     def look(row: int, column: int) -> tuple[Look, str, str]:
         return value_cell(cells, row, column, shades[row * n_columns + column])
 
-    return _map(
+    drawn = _map(
         panel,
         name,
         title,
@@ -248,6 +249,7 @@ def _shaded(
         lambda: figures.value_figure(panel, cells, caption, log=log),
         {},
     )
+    return replace(drawn, shades=figures.shade_bar(values, log=log))
 
 
 def _map(

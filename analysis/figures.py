@@ -62,6 +62,25 @@ def shades(values: np.ndarray, *, log: bool) -> list[tuple[str, str]]:
     return looks
 
 
+@dataclass(frozen=True)
+class Shades:
+    """A colour scale for the page: fills from the lowest to the highest value."""
+
+    low: float
+    high: float
+    log: bool
+    fills: tuple[str, ...]
+
+
+def shade_bar(values: np.ndarray, *, log: bool, n: int = 24) -> Shades | None:
+    """Return the colour scale of a map, None if it has fewer than two different values."""
+    finite = values[np.isfinite(values) & ((values > 0) | (not log))]
+    if np.unique(finite).size < 2:
+        return None
+    fills = tuple(to_hex(c) for c in mpl.colormaps[COLOURMAP](np.linspace(0, 1, n)))
+    return Shades(float(finite.min()), float(finite.max()), log, fills)
+
+
 def _norm(values: np.ndarray, *, log: bool) -> Normalize:
     finite = values[np.isfinite(values) & ((values > 0) | (not log))]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)

@@ -122,19 +122,27 @@ def _law(ds: xr.Dataset, wanted: Request) -> list[str]:
     rates = [parameter(ds, name) for name in ("lr", "weight_decay")]
     if rates[0] is None or rates[1] is None or (rates[0] * rates[1]).size < 2:
         return []
-    try:
-        t_grok = onsets(ds, wanted.rule)[1]
-        late = grokking(ds, wanted.rule).phase == Phase.GROKKING
-        t_grok = replace(t_grok, step=t_grok.step.where(late))
-        law = delay_law(t_grok, rates[0], rates[1], over=wanted.over)
-    except StudyError:
-        return []  # too few trials grokked: the maps say so
+    rate = rates[0] * rates[1]
+    t_grok = onsets(ds, wanted.rule)[1]
+    late = grokking(ds, wanted.rule).phase == Phase.GROKKING
+    # At large rates t_grok meets a floor and the law ends; the lower half shows the difference.
+    middle = float(np.median(np.unique(rate.values[rate.values > 0])))
+    said = []
+    for words, within in (("", late), (" at the lower half of the rates", late & (rate <= middle))):
+        try:
+            part = replace(t_grok, step=t_grok.step.where(within))
+            law = delay_law(part, rates[0], rates[1], over=wanted.over)
+        except StudyError:
+            continue  # too few trials grokked there: the maps say so
+        ends = f"{law.low:.2f} to {law.high:.2f}".replace("-", "−")
+        exponent = f"{law.slope:.2f}".replace("-", "−")
+        said.append(f"{exponent}{words} (95 % {ends}; {law.n} trials, R² {law.r_squared:.2f})")
+    if not said:
+        return []
     sentence = (
-        "Delay law of the trials in the grokking phase, all other axes alike: "
-        f"t_grok ~ (lr × weight decay)^{law.slope:.2f} "
-        f"(95 % {law.low:.2f} to {law.high:.2f}; {law.n} trials, R² {law.r_squared:.2f}; "
-        f"{law.n_censored} that had not generalised by their end are left out). "
-        "An exponent of −1 is expected where weight decay drives the onset."
+        "Delay law of the trials in the grokking phase, all other axes alike: t_grok goes as "
+        f"lr × weight decay to the power of {', '.join(said)}. −1 is expected where weight decay "
+        "drives the onset; trials that had not generalised by their end are left out."
     )
     return [sentence]
 
@@ -238,10 +246,12 @@ def _slug(text: str) -> str:
 
 
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("phasecube.analysis", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["number"] = lambda value: format_value(value, 3)
+    return environment
