@@ -107,7 +107,7 @@ class Processes:
     def _start(self, study: Path, slot: int, device: str) -> WorkerProcess:
         logs = study / "logs"
         logs.mkdir(exist_ok=True)
-        log = (logs / f"worker-{slot}.log").open("ab")  # noqa: SIM115 closed when it is buried
+        log = (logs / f"worker-{slot}.log").open("ab")
         command = [sys.executable, "-m", "phasecube.cluster.worker", str(study)]
         command += ["--device", device, "--threads", str(self.threads)]
         command += ["--parent", str(os.getpid())]
