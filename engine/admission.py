@@ -12,6 +12,7 @@ from torch import Tensor
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
+from phasecube.engine.function_trial import FunctionExperiment
 from phasecube.engine.probe import TrialSteps, probe
 from phasecube.engine.record import Engine
 from phasecube.engine.trials import Trials
@@ -43,7 +44,7 @@ class Refused(Exception):  # noqa: N818 an answer, not an error
 
 
 def choose_engine(
-    experiment: Experiment[Any],
+    experiment: Experiment[Any] | FunctionExperiment,
     trials: Trials,
     device: str = "cpu",
     requested: Requested = "auto",
@@ -54,6 +55,8 @@ def choose_engine(
 
     Raises ExperimentError where the requested engine cannot run the experiment.
     """
+    if isinstance(experiment, FunctionExperiment):
+        return EngineChoice(Engine.FUNCTION, 1, False, "a function trains one trial at a time")
     where = torch.device(device)
     if requested == "sequential":
         return EngineChoice(Engine.SEQUENTIAL, 1, False, "requested")

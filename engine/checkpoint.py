@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ class CheckpointFolder:
         for file in self.path.iterdir():
             if file.name.endswith((SUFFIX, ".partial")):
                 file.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Delete every checkpoint, and the folder where nothing else lies in it."""
+        self.clear()
+        with suppress(OSError):
+            self.path.rmdir()
 
     def _whole(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
         for number in self._numbers():

@@ -117,7 +117,7 @@ def build_state(
             start_key = (seed,) if default_init else key
             params = None
             if not starts.has(start_key) or not data.has(key):
-                params = _own_params(experiment, trials, i)
+                params = own_params(experiment, trials, i)
             if not starts.has(start_key):
                 starts.add(start_key, draw_model(experiment, params, seed, dtype))
             if not data.has(key):
@@ -194,7 +194,8 @@ def _global_generator_kept() -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-def _own_params(experiment: Experiment[Any], trials: Trials, index: int) -> Any:
+def own_params(experiment: Experiment[Any], trials: Trials, index: int) -> Any:
+    """Return the experiment's own parameters of one trial."""
     own = experiment.params_type.model_fields
     return experiment.params_type(
         **{name: value for name, value in trials.params(index).items() if name in own}

@@ -12,6 +12,7 @@ from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 
 from phasecube.engine.experiment import Experiment, Params
+from phasecube.engine.function_trial import FunctionExperiment
 
 VARIES: JsonDict = {"static": False}
 
@@ -76,8 +77,12 @@ def _is_static(info: FieldInfo) -> bool:
     return info.annotation is not float
 
 
-def parameters(experiment: Experiment[Any] | type[Experiment[Any]]) -> Mapping[str, Param]:
+def parameters(
+    experiment: Experiment[Any] | type[Experiment[Any]] | FunctionExperiment,
+) -> Mapping[str, Param]:
     """Return every parameter of a trial of `experiment`, run parameters first."""
+    if isinstance(experiment, FunctionExperiment):
+        return _function_parameters(experiment)
     found: dict[str, Param] = {}
     for source, model in (("run", RunParams), ("experiment", experiment.params_type)):
         for name, info in model.model_fields.items():
@@ -85,4 +90,21 @@ def parameters(experiment: Experiment[Any] | type[Experiment[Any]]) -> Mapping[s
             param = Param(name, info, default, _is_static(info), source)  # type: ignore[arg-type]
             # `x: float = 1` means 1.0: a digest knows a value by its type.
             found[name] = replace(param, default=param.validate(default))
+    return found
+
+
+def _function_parameters(experiment: FunctionExperiment) -> Mapping[str, Param]:
+    """Return seed, steps and what the function declares; a default's type is the parameter's.
+
+    None is static: a function trains one trial at a time, so a pack may mix all of them.
+    """
+    run = RunParams.model_fields
+    found = {
+        name: Param(name, run[name], experiment.params.get(name, run[name].default), False, "run")
+        for name in ("seed", "steps")
+    }
+    for name, default in experiment.params.items():
+        if name not in found:
+            info = FieldInfo(annotation=type(default), default=default)
+            found[name] = Param(name, info, default, False, "experiment")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +28,12 @@ class Recorder:
     """The rows of one pack while it runs. `hits_R` counts records past the target in a row."""
 
     def __init__(
-        self, record: PackRecord, rule: RecordRule, stop: StopRule, engine: Engine
+        self,
+        record: PackRecord,
+        rule: RecordRule,
+        stop: StopRule,
+        engine: Engine,
+        labels: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         self.record = record
         self.rule = rule
@@ -39,6 +44,11 @@ class Recorder:
         self._vector_place = {int(step): i for i, step in enumerate(rule.vector_steps)}
         target = {stop.target.measure} if stop.target else set()
         self._scalars = frozenset(rule.scalars) | target
+        # The rule's labels are those of all static groups; these trials have some of them.
+        self._label_places = {
+            name: [rule.vectors[name].index(label) for label in found]
+            for name, found in (labels or rule.vectors).items()
+        }
         self._vectors = frozenset(rule.vectors)
 
     def begin(self, rows: Rows) -> None:
@@ -66,8 +76,8 @@ class Recorder:
         """Keep the values of `rows` at `step`; return the places whose target is reached."""
         place = self._vector_place.get(step)
         if place is not None:
-            for name in self.rule.vectors:
-                self.record.vectors[name][rows, place] = values[name]
+            for name, places in self._label_places.items():
+                self.record.vectors[name][rows[:, None], place, places] = values[name]
         place = self._scalar_place.get(step)
         if place is None:
             return np.zeros(0, np.int64)

@@ -12,10 +12,12 @@ import torch
 from phasecube.engine.checkpoint import CheckpointFolder
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.experiment import Experiment
+from phasecube.engine.function_pack import run_functions
+from phasecube.engine.function_trial import FunctionExperiment
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_loop import Group, Watch
-from phasecube.engine.pack_state import build_state
-from phasecube.engine.record import Outcome, PackRecord, RecordRule, StopRule
+from phasecube.engine.pack_state import build_state, own_params
+from phasecube.engine.record import Engine, Outcome, PackRecord, RecordRule, StopRule
 from phasecube.engine.recording import Progress, Recorder, Rows
 from phasecube.engine.resume import InFlight, restore_pack, save_pack
 from phasecube.engine.trials import Trials
@@ -24,7 +26,7 @@ __all__ = ["Progress", "run_pack"]
 
 
 def run_pack(
-    experiment: Experiment[Any],
+    experiment: Experiment[Any] | FunctionExperiment,
     trials: Trials,
     record: PackRecord,
     rule: RecordRule,
@@ -45,11 +47,36 @@ def run_pack(
     a checkpoint is written. A trial whose code raises is FAILED and `on_failure` gets its
     lane and traceback; one that does not fit in memory alone is OUT_OF_MEMORY.
     """
-    recorder = Recorder(record, rule, stop, choice.engine)
+    if isinstance(experiment, FunctionExperiment):
+        recorder = Recorder(record, rule, stop, Engine.FUNCTION)
+        trial_steps = 0
+
+        def tell(more: int) -> None:
+            nonlocal trial_steps
+            trial_steps += more
+            on_record(record, recorder.progress(trials.lanes, trial_steps))
+
+        return run_functions(
+            experiment,
+            trials,
+            recorder,
+            checkpoints=checkpoints,
+            trial_walltime_s=trial_walltime_s,
+            checkpoint_every_s=checkpoint_every_s,
+            signal=signal,
+            tell=tell,
+            on_failure=on_failure,
+        )
+    labels = {name: _labels(experiment, trials, name) for name in rule.vectors}
+    recorder = Recorder(record, rule, stop, choice.engine, labels)
     run = _PackRun(experiment, trials, recorder, choice, torch.device(device), checkpoints)
     run.on_record, run.on_failure = on_record, on_failure
     run.watch = Watch(signal, trial_walltime_s, checkpoint_every_s, run.count, run.save)
     return run.run()
+
+
+def _labels(experiment: Experiment[Any], trials: Trials, measure: str) -> tuple[str, ...]:
+    return experiment.labels(measure, own_params(experiment, trials, 0))
 
 
 class _PackRun:
