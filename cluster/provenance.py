@@ -29,7 +29,7 @@ def append_run(study: Path, sweep_folder: Path, device: str) -> int:
         "command": sys.argv,
         "phasecube_code": git_state(Path(__file__).resolve().parent),
         "sweep_code": git_state(sweep_folder),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **versions()},
         "hardware": _hardware(device),
     }
     with path.open("a", encoding="utf-8") as file:
@@ -68,7 +68,8 @@ def git_state(folder: Path) -> dict[str, Any] | None:
     return {"commit": head.stdout.strip(), "dirty": bool(changed)}
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that the numbers depend on."""
     found = {}
     for package in PACKAGES:
         try:

@@ -28,14 +28,14 @@ class SweepText:
 def read_sweep_text(path: Path, settings: Sequence[str] = ()) -> SweepText:
     """Return the sweep file's text with each `KEY=VALUE` of `settings` applied.
 
-    Raises SpecError for text that is no TOML and for settings that do not fit it.
+    Raises SpecError if there is no such text, and for settings that do not fit it.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise StudyError(f"{path}: no such sweep file; `phasecube new` writes one") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        remedy = "`phasecube new` writes one from the catalog"
+        raise SpecError([Fault(str(path), f"cannot be read: {reason}; {remedy}")]) from error
     if settings:
         table = _parse(text, str(path))
         faults = [fault for fault in (_apply(table, s) for s in settings) if fault]

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from phasecube.engine.errors import StoreError
-from phasecube.engine.experiment import Measure
 from phasecube.engine.record import Engine, Outcome, RecordRule, Status
 
 if TYPE_CHECKING:
     import zarr
+
+    from phasecube.engine.experiment import Measure
 
 SCHEMA_VERSION = 1
 STATUS_FIELDS = tuple(field.name.lower() for field in Status)
@@ -98,6 +99,8 @@ def extend_store(path: Path, n_packs: int, digests_R16: npt.NDArray[np.uint8]) -
 def read_layout(path: Path) -> StoreLayout:
     """Return the layout that the store at `path` was made with."""
     import zarr
+
+    from phasecube.engine.experiment import Measure  # not at the top: status needs no pydantic
 
     metadata = read_metadata(path)
     attributes, arrays = metadata["attributes"], metadata["consolidated_metadata"]["metadata"]

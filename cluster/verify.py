@@ -1,0 +1,129 @@
+"""Proof on the user's machine: a trial's numbers are the same alone and in any company."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from phasecube.cluster.provenance import read_runs, versions
+from phasecube.cluster.study import Study
+from phasecube.engine.choice import EngineChoice
+from phasecube.engine.load import load_experiment
+from phasecube.engine.record import Engine, Outcome, PackRecord, Status
+from phasecube.engine.trials import Trials
+from phasecube.sweeps.plan import Plan
+
+# Ends that follow from the numbers; the others depend on the machine or on luck.
+REPEATABLE = (Outcome.DONE, Outcome.DIVERGED)
+COMPARED = (Status.OUTCOME, Status.N_RECORDED, Status.STOPPED_AT)
+OTHERS = 7
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One trial run again: in which company, and in what it differs from the store."""
+
+    digest: str
+    engine: str
+    company: str
+    differences: tuple[str, ...]
+
+
+def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Iterator[Verdict]:
+    """Yield a verdict for each of `n_trials` settled trials in each of three companies.
+
+    Alone, third of three, and among others drawn at random, with the engine of its row.
+    """
+    import torch
+
+    plan, store = study.plan, study.store
+    torch.set_num_threads(plan.sweep.resources.threads)
+    experiment = load_experiment(plan.sweep.experiment, study.path)
+    status_RF = store.read_status()
+    settled = np.flatnonzero(
+        np.isin(status_RF[plan.row, Status.OUTCOME], [int(o) for o in REPEATABLE])
+    )
+    rng = np.random.default_rng(seed)
+    chosen = rng.permutation(settled)[:n_trials]
+    for trial in np.sort(chosen).tolist():
+        row = int(plan.row[trial])
+        stored = store.read_pack(row // plan.pack_size)
+        lane = row % plan.pack_size
+        engine = Engine(int(status_RF[row, Status.ENGINE]))
+        group = np.flatnonzero(plan.group == plan.group[trial])
+        others = rng.permutation(group[plan.row[group] != row])
+        for company, members in _companies(trial, others.tolist()):
+            found = _run(plan, experiment, members, engine)
+            place = members.index(trial)
+            differences = _differences(plan, stored, lane, found, place)
+            if differences:
+                differences += _provenance(study, int(status_RF[row, Status.RUN]))
+            yield Verdict(bytes(plan.digests[trial]).hex(), engine.name, company, differences)
+
+
+def _companies(trial: int, others: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    yield "alone", [trial]
+    if len(others) >= 2:
+        yield "third of three", [*others[:2], trial]
+    if len(others) > 2:
+        company = [*others[2 : 2 + OTHERS // 2], trial, *others[2 + OTHERS // 2 : 2 + OTHERS]]
+        yield f"among {len(company) - 1} others", company
+
+
+def _run(plan: Plan, experiment: Any, members: Sequence[int], engine: Engine) -> PackRecord:
+    from phasecube.engine.run_pack import run_pack
+
+    every = [plan.params(trial) for trial in members]
+    varying = {name: [p[name] for p in every] for name in every[0] if name not in plan.static}
+    static = {name: value for name, value in every[0].items() if name in plan.static}
+    trials = Trials(np.arange(len(members)), static, varying)
+    record = PackRecord.empty(len(members), plan.rule)
+    choice = EngineChoice(engine, len(members), False, "verify")
+    device = plan.sweep.resources.device
+    run_pack(experiment, trials, record, plan.rule, plan.stop, choice, device=device)
+    return record
+
+
+def _differences(
+    plan: Plan, stored: PackRecord, lane: int, found: PackRecord, place: int
+) -> tuple[str, ...]:
+    said = []
+    for field in COMPARED:
+        before, now = int(stored.status_RF[lane, field]), int(found.status_RF[place, field])
+        if before != now:
+            said.append(f"{field.name.lower()}: stored {before}, now {now}")
+    for index, name in enumerate(plan.rule.scalars):
+        before_S, now_S = stored.scalars_RMS[lane, index], found.scalars_RMS[place, index]
+        said += _first_difference(name, plan.rule.steps, before_S, now_S)
+    for name in plan.rule.vectors:
+        before_VL, now_VL = stored.vectors[name][lane], found.vectors[name][place]
+        said += _first_difference(name, plan.rule.vector_steps, before_VL, now_VL)
+    return tuple(said)
+
+
+def _first_difference(
+    name: str, steps: npt.NDArray[Any], before: npt.NDArray[Any], now: npt.NDArray[Any]
+) -> list[str]:
+    same = (before == now) | (np.isnan(before) & np.isnan(now))
+    if same.all():
+        return []
+    where = np.argwhere(~same)[0]
+    one, two = before[tuple(where)], now[tuple(where)]
+    ulps = np.abs(np.float64(one) - np.float64(two)) / np.spacing(np.abs(one))
+    return [
+        f"{name}: first at step {steps[where[0]]}: stored {one!s}, now {two!s} "
+        f"({ulps:.3g} ulp); {np.count_nonzero(~same)} of {same.size} values"
+    ]
+
+
+def _provenance(study: Study, run: int) -> tuple[str, ...]:
+    """Return what has changed since the row was made, if that is known."""
+    runs = read_runs(study.path)
+    before = runs[run - 1].get("versions", {}) if 0 < run <= len(runs) else {}
+    now = versions()
+    changed = [f"{n} {before[n]} -> {now.get(n)}" for n in before if before[n] != now.get(n)]
+    return (f"versions since then: {', '.join(changed)}",) if changed else ()

@@ -1,0 +1,149 @@
+"""The command line: what can be said, and which module answers.
+
+Nothing heavy is imported before a command needs it. Exit codes: 0 done, 1 an error that
+the message names, 2 the sweep file or the command is wrong, 130 and 143 stopped by a signal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from phasecube.engine.errors import PhasecubeError, SpecError
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    arguments = parser().parse_args(argv)
+    try:
+        return handler(arguments.handler)(arguments)
+    except SpecError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except PhasecubeError as error:
+        print(f"phasecube: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # `phasecube show ... | head`: whoever read has read enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def handler(place: str) -> Callable[[argparse.Namespace], int]:
+    """Return the function that `place`, "module:function" of phasecube.commands, names."""
+    module, _, name = place.partition(":")
+    found: Callable[[argparse.Namespace], int] = getattr(
+        importlib.import_module(f"phasecube.commands.{module}"), name
+    )
+    return found
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    top = argparse.ArgumentParser(
+        prog="phasecube",
+        description="Sweeps of training dynamics: from one TOML file to a phase diagram.",
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, place: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        added.set_defaults(handler=place)
+        return added
+
+    new = command("new", "planning:new", "write a ready sweep from the catalog, to edit")
+    new.add_argument("name", nargs="?", help="which one; without it they are listed")
+    new.add_argument("--to", type=Path, help="the file to write (default: NAME.toml here)")
+
+    plan = command("plan", "planning:plan", "say what a sweep will run and cost, before it runs")
+    _sweep(plan)
+    plan.add_argument("--probe", action="store_true", help="time a few steps to forecast seconds")
+
+    explain = command("explain", "planning:explain", "show what a trial's digest is taken over")
+    explain.add_argument("where", type=Path, metavar="SWEEP|STUDY")
+    explain.add_argument("digest", help="the beginning of a digest is enough")
+    explain.add_argument("other", nargs="?", help="a second digest: in what the two differ")
+
+    run = command("run", "running:run", "run a sweep here, or extend and go on with its study")
+    _sweep(run)
+    _processes(run)
+
+    resume = command("resume", "running:resume", "go on with a study that was stopped")
+    _study(resume)
+    _processes(resume)
+
+    retry = command("retry", "running:retry", "run trials again that failed")
+    _study(retry)
+    retry.add_argument("--failed", action="store_true", help="trials whose code raised")
+    retry.add_argument("--timed-out", action="store_true", help="trials past trial_walltime_s")
+    retry.add_argument("--out-of-memory", action="store_true", help="trials that did not fit")
+    retry.add_argument("--torn", action="store_true", help="trials whose records are damaged")
+    _processes(retry)
+
+    status = command("status", "looking:status", "how a study stands: counts, rate, failures")
+    _study(status)
+    status.add_argument("--json", action="store_true", help="for programs")
+
+    watch = command("watch", "looking:watch", "status again and again while a study runs")
+    _study(watch)
+    watch.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
+
+    show = command("show", "looking:show", "a study's axes and outcomes, or one trial's records")
+    _study(show)
+    show.add_argument("digest", nargs="?", help="the trial; the beginning of its digest")
+
+    verify = command("verify", "running:verify", "run trials again and compare them bit for bit")
+    _study(verify)
+    verify.add_argument("--trials", type=int, default=3, metavar="N", help="how many (default 3)")
+
+    report = command("report", "results:report", "write the report page of a study")
+    _study(report)
+
+    export = command("export", "results:export", "write a study as NetCDF (.nc) or .parquet")
+    _study(export)
+    export.add_argument("target", type=Path)
+
+    command("schema", "planning:schema", "print the JSON schema of a sweep file, for editors")
+    return top
+
+
+def _sweep(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sweep", type=Path, help="the sweep file")
+    parser.add_argument("--study", type=Path, help="study folder (default: studies/NAME)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="replace a value of the sweep file, for example fixed.steps=200; may be repeated",
+    )
+
+
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, help="the study folder")
+
+
+def _processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--processes", type=_positive, metavar="N", help="worker processes, for this run only"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"takes a whole number from 1 on, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
