@@ -122,7 +122,7 @@ def submitit_local(n_trials: int, n_steps: int, folder: Path) -> None:
             job.result()
 
 
-def process_pool(n_trials: int, n_steps: int, folder: Path) -> None:
+def process_pool(n_trials: int, n_steps: int, _: Path) -> None:
     """multiprocessing.Pool(2), nothing stored."""
     import multiprocessing
 
@@ -130,7 +130,7 @@ def process_pool(n_trials: int, n_steps: int, folder: Path) -> None:
         pool.starmap(descend, [(lr_of(i), n_steps) for i in range(n_trials)], chunksize=1)
 
 
-def process_per_trial(n_trials: int, n_steps: int, folder: Path) -> None:
+def process_per_trial(n_trials: int, n_steps: int, _: Path) -> None:
     """One bare python process per trial, importing nothing."""
     code = "w=1.0\nfor _ in range({n}): w -= {lr} * w\nprint(w)"
     for i in range(n_trials):
@@ -192,7 +192,8 @@ def main() -> None:
         own_ms = None
         print(f"\n{n_steps} recorded step(s) per trial")
         print(
-            f"{'contender':20}{'trials':>8}{'start s':>9}{'ms/trial':>10}{'files/trial':>12}{'x phasecube':>13}"
+            f"{'contender':20}{'trials':>8}{'start s':>9}{'ms/trial':>10}"
+            f"{'files/trial':>12}{'x phasecube':>13}"
         )
         for name, (_, cap) in CONTENDERS.items():
             if args.only and name not in args.only:
