@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from phasecube.analysis.cell_look import PHASE_NAMES
-from phasecube.analysis.grokking import Phase
-from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.cell_look import PHASE_NAMES, each_cell
+from phasecube.analysis.grokking import SETTLED_PHASES, Phase
+from phasecube.analysis.labels import format_value
 from phasecube.analysis.phase_diagram import CellState, Panel
 
 
@@ -20,68 +21,54 @@ def place(panel: Panel, row: int, column: int) -> list[tuple[str, str]]:
     return [(side.label, side.ticks[at]) for side, at in sides if side.name]
 
 
-def phase_facts(cell: xr.Dataset) -> list[tuple[str, str]]:
+def phase_facts(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the phase of a cell, its share with interval, and all counts."""
-    phase = Phase(int(cell.phase))
-    facts = [("phase", PHASE_NAMES[phase])]
-    if np.isfinite(float(cell.share)):
-        ends = f"{float(cell.share_low):.2f} to {float(cell.share_high):.2f}"
-        facts.append(("share", f"{float(cell.share):.2f} ({ends})"))
-    counts = cell["count"]
-    others = [
-        f"{int(n)} {PHASE_NAMES[Phase[str(p).upper()]]}"
-        for p, n in zip(counts.of_phase.values, counts.values, strict=True)
-        if n
-    ]
-    return [*facts, ("trials", ", ".join(others))] if others else facts
+    facts = [("phase", PHASE_NAMES[Phase(int(cell["phase"]))])]
+    if np.isfinite(cell["share"]):
+        ends = f"{cell['share_low']:.2f} to {cell['share_high']:.2f}"
+        facts.append(("share", f"{cell['share']:.2f} ({ends})"))
+    counts = zip(SETTLED_PHASES, cell["count"], strict=True)
+    others = ", ".join(f"{int(n)} {PHASE_NAMES[phase]}" for phase, n in counts if n)
+    return [*facts, ("trials", others)] if others else facts
 
 
-def value_facts(cell: xr.Dataset) -> list[tuple[str, str]]:
+def value_facts(cell: Mapping[str, Any], name: str) -> list[tuple[str, str]]:
     """Return the value of a cell with its interval, or that it lies beyond the trials."""
-    value = float(cell.value)
-    name = name_and_unit(cell.value)
+    value, low, high = (float(cell[n]) for n in ("value", "low", "high"))
     if np.isinf(value):
-        return [(name, f"> {format_value(float(cell.beyond))}")]
+        return [(name, f"> {format_value(float(cell['beyond']))}")]
     if np.isnan(value):
         return [(name, "none")]
-    text = format_value(value)
-    if np.isfinite(float(cell.low)):
-        text += f" ({format_value(float(cell.low))} to {format_value(float(cell.high))})"
-    return [(name, text)]
+    interval = f" ({format_value(low)} to {format_value(high)})" if np.isfinite(low) else ""
+    return [(name, format_value(value) + interval)]
 
 
-def count_facts(cell: xr.Dataset) -> list[tuple[str, str]]:
+def count_facts(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return how many trials of a cell settled, and how many of them in no good order."""
-    facts = [("settled", f"{int(cell.n_settled)} of {int(cell.n_planned)}")]
-    for name, title in (
-        ("n_censored", "not by the end"),
-        ("n_diverged", "diverged"),
-        ("n_lost", "failed"),
-    ):
-        if name in cell and int(cell[name]):
-            facts.append((title, str(int(cell[name]))))
-    return facts
+    others = (("n_censored", "not by the end"), ("n_diverged", "diverged"), ("n_lost", "failed"))
+    return [
+        ("settled", f"{int(cell['n_settled'])} of {int(cell['n_planned'])}"),
+        *((title, str(int(cell[name]))) for name, title in others if cell.get(name, 0)),
+    ]
 
 
 def table_of(panel: Panel, cells: xr.Dataset) -> pd.DataFrame:
     """Return the map as rows: place, values, counts; states and phases by name."""
+    fixed = {name: format_value(value) for name, value in panel.fixed.items()}
     rows = []
-    for row, column in np.ndindex(cells.state.shape):
-        cell = cells.isel(row=row, column=column)
-        entry: dict[str, Any] = {n: format_value(v) for n, v in panel.fixed.items()}
+    for row, column, cell in each_cell(cells):
+        entry: dict[str, Any] = dict(fixed)
         entry |= {s.name: s.ticks[i] for s, i in ((panel.x, column), (panel.y, row)) if s.name}
-        for name, variable in cell.data_vars.items():
+        for name, value in cell.items():
             if name == "phase":
-                entry["phase"] = PHASE_NAMES[Phase(int(variable))]
+                entry["phase"] = PHASE_NAMES[Phase(int(value))]
             elif name == "state":
-                entry["state"] = CellState(int(variable)).name.lower().replace("_", " ")
+                entry["state"] = CellState(int(value)).name.lower().replace("_", " ")
             elif name == "count":
-                entry |= {
-                    f"n_{p}": int(n)
-                    for p, n in zip(variable.of_phase.values, variable.values, strict=True)
-                    if p not in ("diverged", "lost")  # counted for every map
-                }
+                # Diverged and lost ones are counted for every map.
+                four = zip(SETTLED_PHASES[:4], value[:4], strict=True)
+                entry |= {f"n_{phase.name.lower()}": int(n) for phase, n in four}
             else:
-                entry[str(name)] = variable.item()
+                entry[name] = value.item()
         rows.append(entry)
     return pd.DataFrame(rows)

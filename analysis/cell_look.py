@@ -5,8 +5,9 @@ The same looks serve print and screen, colour and greyscale, and no state looks 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -44,36 +45,39 @@ FOUR_LOOKS = dict(list(PHASE_LOOKS.items())[:4])
 BEYOND = Look("#D9D9D9", "#000000", "..")
 
 
-def phase_cell(cells: xr.Dataset, row: int, column: int) -> tuple[Look, str, str]:
+def each_cell(cells: xr.Dataset) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Yield (row, column, values by name) of a map; plain values, for maps have thousands."""
+    arrays = {str(name): variable.values for name, variable in cells.data_vars.items()}
+    for row, column in np.ndindex(cells.state.shape):
+        yield row, column, {name: values[row, column] for name, values in arrays.items()}
+
+
+def phase_cell(cell: Mapping[str, Any]) -> tuple[Look, str, str]:
     """Return look, text and legend entry of one cell of a phase map."""
-    at = {"row": row, "column": column}
-    phase = Phase(int(cells.phase[at]))
+    phase = Phase(int(cell["phase"]))
     look = PHASE_LOOKS[phase]
     text = ""
     if phase in SETTLED_PHASES:
-        text = f"{look.letter}\n{int(cells['count'][at].max())}/{int(cells.n_planned[at])}"
+        text = f"{look.letter}\n{int(cell['count'].max())}/{int(cell['n_planned'])}"
     return look, text, f"{look.letter} {PHASE_NAMES[phase]}".strip()
 
 
-def value_cell(
-    cells: xr.Dataset, row: int, column: int, shade: tuple[str, str]
-) -> tuple[Look, str, str]:
+def value_cell(cell: Mapping[str, Any], shade: tuple[str, str]) -> tuple[Look, str, str]:
     """Return look, text and legend entry (empty for an ordinary value) of one cell."""
-    at = {"row": row, "column": column}
-    value = float(cells.value[at])
-    state = CellState(int(cells.state[at]))
+    value, state = float(cell["value"]), CellState(int(cell["state"]))
+    n_diverged, n_lost = int(cell["n_diverged"]), int(cell["n_lost"])
     if np.isfinite(value):
         text = format_value(value, 3)
-        if "n_censored" in cells and int(cells.n_censored[at]):
-            text += f"\n{int(cells.n_censored[at])}/{int(cells.n_used[at])} > T"
+        if cell.get("n_censored", 0):
+            text += f"\n{int(cell['n_censored'])}/{int(cell['n_used'])} > T"
         return Look(*shade), text, ""
     if np.isinf(value):
-        return BEYOND, f"> {format_value(float(cells.beyond[at]), 3)}", "> T: not by the end"
+        return BEYOND, f"> {format_value(float(cell['beyond']), 3)}", "> T: not by the end"
     if state is CellState.NOT_PLANNED:
         return PHASE_LOOKS[Phase.NOT_PLANNED], "", "not planned"
-    if int(cells.n_diverged[at]) and int(cells.n_diverged[at]) >= int(cells.n_lost[at]):
+    if n_diverged and n_diverged >= n_lost:
         return PHASE_LOOKS[Phase.DIVERGED], "D", "D diverged"
-    if int(cells.n_lost[at]):
+    if n_lost:
         return PHASE_LOOKS[Phase.LOST], "F", "F failed"
     if state is CellState.COMPLETE:  # every trial ended and none has the value
         return BEYOND, "–", "no value"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,12 @@ from matplotlib.figure import Figure
 
 from phasecube.analysis import figures
 from phasecube.analysis.analyses import Request
+from phasecube.analysis.bands import seed_band
 from phasecube.analysis.cell_facts import count_facts, phase_facts, place, table_of, value_facts
 from phasecube.analysis.cell_look import (
     FOUR_LOOKS,
     Look,
+    each_cell,
     phase_cell,
     value_cell,
 )
@@ -134,7 +137,7 @@ def _grokking(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Secti
             "Phases",
             phases,
             caption,
-            lambda row, column: phase_cell(phases, row, column),
+            [phase_cell(cell) for _, _, cell in each_cell(phases)],
             phase_facts,
             lambda: figures.phase_figure(panel, phases, caption),
             {f"{look.letter} {p.name.lower()}": look for p, look in FOUR_LOOKS.items()},
@@ -207,7 +210,7 @@ def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section
         lines = []
         for row, column in spread_cells(panel):
             cell = panel.ds.isel(row=row, column=column)
-            bands = [figures.seed_band(cell[m], m) for m in measures]
+            bands = [seed_band(cell[m], m) for m in measures]
             lines.append((", ".join(f"{n} = {v}" for n, v in place(panel, row, column)), bands))
         label = name_and_unit(panel.ds[measures[0]]) if len(measures) == 1 else "value"
         return figures.curves_figure(lines, label, caption, log_step=log_step)
@@ -233,19 +236,19 @@ def _shaded(
 ) -> Map:
     values = np.asarray(cells.value.values, np.float64)
     shades = figures.shades(values, log=log)
-    n_columns = values.shape[1]
-
-    def look(row: int, column: int) -> tuple[Look, str, str]:
-        return value_cell(cells, row, column, shades[row * n_columns + column])
-
+    looks = [
+        value_cell(cell, shade)
+        for (_, _, cell), shade in zip(each_cell(cells), shades, strict=True)
+    ]
+    name_of_value = name_and_unit(cells.value)
     drawn = _map(
         panel,
         name,
         title,
         cells,
         caption,
-        look,
-        value_facts,
+        looks,
+        lambda cell: value_facts(cell, name_of_value),
         lambda: figures.value_figure(panel, cells, caption, log=log),
         {},
     )
@@ -258,15 +261,13 @@ def _map(
     title: str,
     cells: xr.Dataset,
     caption: str,
-    look: Callable[[int, int], tuple[Look, str, str]],
-    facts: Callable[[xr.Dataset], list[tuple[str, str]]],
+    looks: list[tuple[Look, str, str]],
+    facts: Callable[[Mapping[str, Any]], list[tuple[str, str]]],
     figure: Callable[[], Figure],
     legend: dict[str, Look],
 ) -> Map:
     drawn = []
-    for row, column in np.ndindex(cells.state.shape):
-        found, text, key = look(row, column)
-        cell = cells.isel(row=row, column=column)
+    for (row, column, cell), (found, text, key) in zip(each_cell(cells), looks, strict=True):
         if key:
             legend[key] = found
         drawn.append(
@@ -275,7 +276,7 @@ def _map(
                 column,
                 found,
                 text,
-                int(cell.state) == CellState.PARTLY_RUN,
+                cell["state"] == CellState.PARTLY_RUN,
                 (*place(panel, row, column), *facts(cell), *count_facts(cell)),
             )
         )

@@ -18,13 +18,15 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import LogNorm, Normalize, to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from phasecube.analysis.cell_look import FOUR_LOOKS, Look, phase_cell, value_cell
+from phasecube.analysis.bands import Band
+from phasecube.analysis.cell_look import FOUR_LOOKS, Look, each_cell, phase_cell, value_cell
 from phasecube.analysis.labels import format_value, name_and_unit
 from phasecube.analysis.phase_diagram import CellState, MapAxis, Panel
 
@@ -50,16 +52,15 @@ INCH_MM = 25.4
 
 def shades(values: np.ndarray, *, log: bool) -> list[tuple[str, str]]:
     """Return (fill, ink) of each finite value of a flat array; white for others."""
-    norm = _norm(values, log=log)
-    looks = []
-    for value in values.ravel():
-        if not np.isfinite(value) or (log and value <= 0):
-            looks.append(("#FFFFFF", "#000000"))
-            continue
-        rgba = mpl.colormaps[COLOURMAP](norm(value))
-        dark = 0.2126 * rgba[0] + 0.7152 * rgba[1] + 0.0722 * rgba[2] < 0.5
-        looks.append((to_hex(rgba), "#FFFFFF" if dark else "#000000"))
-    return looks
+    flat = np.asarray(values, np.float64).ravel()
+    shaded = np.isfinite(flat) & ((flat > 0) | (not log))
+    rgba = np.ones((len(flat), 4))
+    rgba[shaded] = mpl.colormaps[COLOURMAP](_norm(values, log=log)(flat[shaded]))
+    dark = rgba[:, :3] @ [0.2126, 0.7152, 0.0722] < 0.5
+    return [
+        (to_hex(tuple(fill)), "#FFFFFF" if is_dark else "#000000")
+        for fill, is_dark in zip(rgba, dark, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,13 @@ def phase_figure(panel: Panel, cells: xr.Dataset, caption: str) -> Figure:
     """Return the map of phases: letter and share in each cell, hatched where none is known."""
     with mpl.rc_context(_STYLE):
         figure, axes = _map_axes(panel, cells.phase)
-        write = cells.sizes["column"] <= TEXT_CELLS
         keys: dict[str, Look] = {f"{k.letter} {p.name.lower()}": k for p, k in FOUR_LOOKS.items()}
-        for row, column in np.ndindex(cells.phase.shape):
-            look, text, key = phase_cell(cells, row, column)
+        drawn = []
+        for row, column, cell in each_cell(cells):
+            look, text, key = phase_cell(cell)
             keys[key] = look
-            _cell(axes, row, column, look, text if write else "")
-            if cells.state.values[row, column] == CellState.PARTLY_RUN:
-                _corner(axes, row, column)
+            drawn.append((row, column, look, text))
+        _draw_cells(axes, drawn, cells.state.values == CellState.PARTLY_RUN)
         handles = _keys(keys)
         if (cells.state == CellState.PARTLY_RUN).any():
             handles.append(_corner_key())
@@ -115,23 +115,23 @@ def value_figure(panel: Panel, cells: xr.Dataset, caption: str, *, log: bool) ->
     norm = _norm(values, log=log)
     with mpl.rc_context(_STYLE):
         figure, axes = _map_axes(panel, cells.value)
-        write = cells.sizes["column"] <= TEXT_CELLS
         keys: dict[str, Look] = {}
         looks = shades(values, log=log)
-        for index, (row, column) in enumerate(np.ndindex(values.shape)):
-            look, text, key = value_cell(cells, row, column, looks[index])
+        drawn = []
+        for (row, column, cell), shade in zip(each_cell(cells), looks, strict=True):
+            look, text, key = value_cell(cell, shade)
             if key:
                 keys[key] = look
-            _cell(axes, row, column, look, text if write else "")
-            if cells.state.values[row, column] == CellState.PARTLY_RUN:
-                _corner(axes, row, column)
+            drawn.append((row, column, look, text))
+        _draw_cells(axes, drawn, cells.state.values == CellState.PARTLY_RUN)
         bar = figure.colorbar(
             mpl.cm.ScalarMappable(norm, COLOURMAP), ax=axes, pad=0.03, fraction=0.06
         )
         bar.set_label(name_and_unit(cells.value) + (", log scale" if log else ""))
         bar.ax.tick_params(which="both", width=0.5)
         if log:
-            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            few = float(norm.vmax or 0) < 1e4 * float(norm.vmin or 0)
+            bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
         bar.ax.yaxis.set_major_formatter(lambda value, _position: format_value(value))
         handles = _keys(keys)
@@ -141,31 +141,6 @@ def value_figure(panel: Panel, cells: xr.Dataset, caption: str, *, log: bool) ->
             figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
         _caption(figure, caption)
     return figure
-
-
-@dataclass(frozen=True)
-class Band:
-    """One line with its band over members: arrays over the steps."""
-
-    label: str
-    steps: np.ndarray
-    middle: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-
-def seed_band(curves: xr.DataArray, label: str) -> Band:
-    """Return the median and the range over `member` of curves (member, step)."""
-    values = np.asarray(curves.transpose("member", "step").values, np.float64)
-    some = ~np.isnan(values).all(0)  # steps past every member's end have no band
-    values = values[:, some]
-    return Band(
-        label,
-        np.asarray(curves.step.values)[some],
-        np.nanmedian(values, 0),
-        np.nanmin(values, 0),
-        np.nanmax(values, 0),
-    )
 
 
 def curves_figure(
@@ -243,36 +218,36 @@ def _ticks(axis: Any, side: MapAxis, n: int) -> None:
     axis.set_tick_params(length=2)
 
 
-def _cell(axes: Any, row: int, column: int, look: Look, text: str) -> None:
-    axes.add_patch(
-        Rectangle(
-            (column - 0.5, row - 0.5),
-            1,
-            1,
-            facecolor=look.fill,
-            edgecolor="#9A9A9A" if look.hatch else "#FFFFFF",
-            hatch=look.hatch,
-            linewidth=0.4,
+def _draw_cells(
+    axes: Any, cells: Sequence[tuple[int, int, Look, str]], partly_run: np.ndarray
+) -> None:
+    """Draw cells in one collection per hatch: a patch for each of thousands is slow."""
+    corners = np.array([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
+    for hatch in dict.fromkeys(look.hatch for _, _, look, _ in cells):
+        alike = [cell for cell in cells if cell[2].hatch == hatch]
+        axes.add_collection(
+            PolyCollection(
+                [corners + np.array([column, row]) for row, column, _, _ in alike],
+                facecolors=[look.fill for _, _, look, _ in alike],
+                edgecolors="#9A9A9A" if hatch else "#FFFFFF",
+                hatch=hatch or None,
+                linewidths=0.4,
+            )
         )
+    # A white triangle in the corner of cells of which some trials have not ended.
+    triangle = np.array([[0.22, 0.5], [0.5, 0.5], [0.5, 0.14]])
+    places = [triangle + place[::-1] for place in np.argwhere(partly_run)]  # (column, row)
+    axes.add_collection(
+        PolyCollection(places, facecolors="#FFFFFF", edgecolors="#000000", linewidths=0.5)
     )
-    if text:
-        box = (
-            {"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 0.8} if look.hatch else None
-        )  # letters must not drown in the hatch
-        axes.text(
-            column, row, text, ha="center", va="center", fontsize=6.5, color=look.ink, bbox=box
-        )
-
-
-def _corner(axes: Any, row: int, column: int) -> None:
-    """Mark a cell of which some trials have not ended: a white triangle in its corner."""
-    axes.fill(
-        [column + 0.22, column + 0.5, column + 0.5],
-        [row + 0.5, row + 0.5, row + 0.14],
-        facecolor="#FFFFFF",
-        edgecolor="#000000",
-        linewidth=0.5,
-    )
+    if partly_run.shape[1] > TEXT_CELLS:
+        return
+    for row, column, look, text in cells:
+        # Letters must not drown in the hatch.
+        box = {"facecolor": "#FFFFFF", "edgecolor": "none", "pad": 0.8} if look.hatch else None
+        style = {"ha": "center", "va": "center", "fontsize": 6.5}
+        if text:
+            axes.text(column, row, text, color=look.ink, bbox=box, **style)
 
 
 def _keys(keys: Mapping[str, Look]) -> list[Any]:

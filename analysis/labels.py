@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import xarray as xr
@@ -30,3 +31,25 @@ def name_and_unit(array: xr.DataArray) -> str:
     name = str(array.attrs.get("long_name") or str(array.name).replace("_", " "))
     unit = str(array.attrs.get("units", "1"))
     return name if unit in ("", "1") else f"{name} / {unit}"
+
+
+def tick_labels(values: Iterable[Any]) -> tuple[str, ...]:
+    """Return short labels of the values of an axis, all different if the values are.
+
+    A number that was written out keeps its digits, one that was computed (0.005179474679)
+    is shown by three, or by as many as tell it from its neighbours.
+    """
+    plain = [v.item() if hasattr(v, "item") else v for v in values]
+    for digits in (3, 4, 6, 9, 17):
+        texts = tuple(_tick(v, digits) for v in plain)
+        if len(set(texts)) == len(set(plain)):
+            break
+    return texts
+
+
+def _tick(value: Any, digits: int) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        written = format_value(value, 6)
+        if float(f"{value:.6g}") == value:
+            return written
+    return format_value(value, digits)

@@ -10,7 +10,7 @@ from phasecube.analysis.phase_diagram import Panel
 
 MAX_TICKS = 16
 LETTER = 6.3  # mean width in px of a letter at 11 px
-MAP_WIDTH = 300.0  # three maps fit side by side
+MAP_WIDTH = 352.0  # three maps fit side by side
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def place_map(drawn: Map, panel: Panel) -> PlacedMap:
     """Return the geometry of a map: the first value of y at the bottom."""
     x_texts, y_texts = panel.x.ticks, panel.y.ticks
     n_columns, n_rows = len(x_texts), len(y_texts)
-    width = min(60.0, max(5.0, MAP_WIDTH / n_columns))
     height = min(40.0, max(5.0, 380.0 / n_rows))
     left = max(len(t) for t in y_texts) * LETTER + (26 if panel.y.name else 8)
+    width = min(60.0, max(5.0, (MAP_WIDTH - left) / n_columns))
     every_x, every_y = -(-n_columns // MAX_TICKS), -(-n_rows // MAX_TICKS)
     slanted = max(len(t) for t in x_texts) * LETTER > width * every_x
     below = (max(len(t) for t in x_texts) * LETTER * 0.8 + 8 if slanted else 16) + (

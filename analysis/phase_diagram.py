@@ -19,7 +19,7 @@ import xarray as xr
 
 from phasecube.analysis.grokking import GrokkingRule, grokking, majority
 from phasecube.analysis.intervals import Estimate, bootstrap, survival_median, wilson
-from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
 from phasecube.analysis.order_parameters import Onset, curve, final_value
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
@@ -82,14 +82,13 @@ def map_axis(ds: xr.Dataset, name: str) -> MapAxis:
     dims = sweep_dims(ds)
     if name in dims and name not in ds.coords:  # a zip: several coordinates along it
         names = [str(c) for c, v in ds.coords.items() if v.dims == (name,)]
-        columns = [[format_value(v) for v in ds[c].values] for c in names]
+        columns = [tick_labels(ds[c].values) for c in names]
         ticks = tuple(", ".join(t) for t in zip(*columns, strict=True)) if columns else ()
         ticks = ticks or tuple(str(i) for i in range(ds.sizes[name]))
         return MapAxis(name, name, ", ".join(name_and_unit(ds[c]) for c in names) or name, ticks)
     if name in ds.coords and len(ds[name].dims) == 1 and ds[name].dims[0] in dims:
         coord = ds[name]
-        ticks = tuple(format_value(v) for v in coord.values)
-        return MapAxis(str(coord.dims[0]), name, name_and_unit(coord), ticks)
+        return MapAxis(str(coord.dims[0]), name, name_and_unit(coord), tick_labels(coord.values))
     raise StudyError(f"the study has no axis {name!r}; it has {', '.join(dims) or 'none'}")
 
 

@@ -26,7 +26,7 @@ from phasecube.analysis.analyses import Request, requests
 from phasecube.analysis.cube import PLAN, open_study
 from phasecube.analysis.drawings import Drawn, Map, draw
 from phasecube.analysis.grokking import Phase, delay_law, grokking, onsets
-from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
 from phasecube.analysis.page_curves import curves_of
 from phasecube.analysis.page_map import place_map
 from phasecube.analysis.phase_diagram import sweep_dims
@@ -200,8 +200,8 @@ def _axes(ds: xr.Dataset) -> list[dict[str, Any]]:
         for name, coord in ds.coords.items():
             if coord.dims != (dim,):
                 continue
-            values = [format_value(v) for v in coord.values]
-            text = ", ".join(values if len(values) <= 12 else [*values[:5], "…", *values[-2:]])
+            values = tick_labels(coord.values)
+            text = ", ".join(values if len(values) <= 12 else (*values[:5], "…", *values[-2:]))
             found.append(
                 {
                     "name": name if name == dim else f"{name} (in {dim})",

@@ -6,7 +6,7 @@ import xarray as xr
 from synthetic_study import jump, study_dataset
 
 from phasecube.analysis.grokking import GrokkingRule, Phase, onsets
-from phasecube.analysis.labels import format_value
+from phasecube.analysis.labels import format_value, tick_labels
 from phasecube.analysis.phase_diagram import (
     CellState,
     arrange,
@@ -164,3 +164,21 @@ def test_a_zip_shows_each_of_its_coordinates(ds: xr.Dataset) -> None:
 def test_a_study_of_seeds_alone_is_one_cell(ds: xr.Dataset) -> None:
     (panel,) = arrange(ds.isel(lr=0, decay=0), None, None, measures=BOTH)
     assert phase_map(panel).phase.shape == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        (np.geomspace(1e-4, 1, 4), ("0.0001", "0.00215", "0.0464", "1")),
+        ([0.125, 0.0625], ("0.125", "0.0625")),
+        ([1 / 3, 0.33331], ("0.3333", "0.33331")),
+        (["sgd", "adam"], ("sgd", "adam")),
+        ([True, False], ("True", "False")),
+        ([1.00001, 1.00002, 1.0000200001], ("1.00001", "1.00002", "1.00002")),
+    ],
+)
+def test_ticks_are_short_and_tell_values_apart(
+    values: list[object], ticks: tuple[str, ...]
+) -> None:
+    found = tick_labels(values)
+    assert len(set(found)) == len(values) and (found == ticks or len(set(ticks)) < len(ticks))
