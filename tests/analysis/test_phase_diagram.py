@@ -171,14 +171,13 @@ def test_a_study_of_seeds_alone_is_one_cell(ds: xr.Dataset) -> None:
     [
         (np.geomspace(1e-4, 1, 4), ("0.0001", "0.00215", "0.0464", "1")),
         ([0.125, 0.0625], ("0.125", "0.0625")),
-        ([1 / 3, 0.33331], ("0.3333", "0.33331")),
+        ([1 / 3, 0.33331], ("0.333", "0.33331")),
+        ([1 / 3, 1 / 3 + 1e-5], ("0.333333", "0.333343")),
         (["sgd", "adam"], ("sgd", "adam")),
         ([True, False], ("True", "False")),
-        ([1.00001, 1.00002, 1.0000200001], ("1.00001", "1.00002", "1.00002")),
     ],
 )
 def test_ticks_are_short_and_tell_values_apart(
     values: list[object], ticks: tuple[str, ...]
 ) -> None:
-    found = tick_labels(values)
-    assert len(set(found)) == len(values) and (found == ticks or len(set(ticks)) < len(ticks))
+    assert tick_labels(values) == ticks
