@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -36,28 +36,38 @@ Scalar = Annotated[
 ]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+def _whole(value: Any) -> Any:
+    # TOML writes 1e6 as a float.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-class LinearRange(_Section):
+Whole = Annotated[int, BeforeValidator(_whole)]
+
+
+class Section(BaseModel):
+    """A table of the file: unknown keys, NaN, inf and numbers in quotes are faults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class LinearRange(Section):
     """`count` values from `start` to `stop`, equally spaced, both ends included."""
 
     start: float
     stop: float
-    count: int = Field(ge=2)
+    count: Whole = Field(ge=2)
 
     def values(self) -> list[Scalar]:
         """Return the values of the range as floats."""
         return [float(v) for v in np.linspace(self.start, self.stop, self.count)]
 
 
-class GeometricRange(_Section):
+class GeometricRange(Section):
     """`count` values from `start` to `stop`, equal ratios, both ends included and exact."""
 
     start: float
     stop: float
-    count: int = Field(ge=2)
+    count: Whole = Field(ge=2)
 
     @model_validator(mode="after")
     def _no_zero(self) -> GeometricRange:
@@ -73,12 +83,12 @@ class GeometricRange(_Section):
         return [float(v) for v in np.geomspace(self.start, self.stop, self.count)]
 
 
-class IntegerRange(_Section):
+class IntegerRange(Section):
     """The integers from `start` to `stop`, both included where the step allows."""
 
-    start: int
-    stop: int
-    step: int = Field(1, ge=1)
+    start: Whole
+    stop: Whole
+    step: Whole = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _not_empty(self) -> IntegerRange:
@@ -94,7 +104,7 @@ class IntegerRange(_Section):
         return list(range(self.start, self.stop + 1, self.step))
 
 
-class AxisSection(_Section):
+class AxisSection(Section):
     """One axis of a sweep file: `values`, or exactly one kind of range."""
 
     values: list[Scalar] | None = Field(None, min_length=1)
@@ -148,18 +158,26 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class SubSpace:
+    """Where `condition` holds, the dimension takes the places `swept`; `path` is its table."""
+
+    condition: str
+    swept: tuple[int, ...]
+    path: str
+
+
+@dataclass(frozen=True)
 class Dim:
     """One dimension of the cube: one axis, or several that move together (a zip).
 
-    `condition` is the `if` of the sub-space the dimension belongs to, "" for all others;
-    where it does not hold, the dimension stands at `rest`, the place of the fixed value.
+    With `subspaces` it is swept only where one of their conditions holds; elsewhere it
+    stands at `rest`, the place of the fixed value or default.
     """
 
     name: str
     axes: tuple[Axis, ...]
-    condition: str = ""
+    subspaces: tuple[SubSpace, ...] = ()
     rest: int = 0
-    swept: tuple[int, ...] = field(default_factory=tuple)  # places a sub-space sweeps
 
     def __len__(self) -> int:
         return len(self.axes[0].values)

@@ -71,7 +71,9 @@ class Expression:
         if _depth(tree) > MAX_DEPTH:
             raise ValueError(f"{text[:40] + '...'!r} is nested too deeply; use `derived` for parts")
         self.names: tuple[str, ...] = _names_of(tree, text)
-        self._evaluator = simpleeval.EvalWithCompoundTypes(functions=FUNCTIONS)
+        self._evaluator = simpleeval.EvalWithCompoundTypes(
+            functions=dict(FUNCTIONS)
+        )  # it adds its own
         self._parsed = self._evaluator.parse(text.strip())
 
     def __eq__(self, other: object) -> bool:
@@ -116,12 +118,16 @@ def _names_of(tree: ast.AST, text: str) -> tuple[str, ...]:
                 known = ", ".join(FUNCTIONS)
                 raise ValueError(f"{text!r} calls {called!r}; the functions are {known}")
             functions.add(id(node.func))
-        if not isinstance(node, _GRAMMAR) or (
-            isinstance(node, ast.Constant) and not isinstance(node.value, bool | int | float | str)
-        ):
+        if not _is_allowed(node):
             what = _REFUSED.get(type(node)) or repr(ast.unparse(node) or type(node).__name__)
             raise ValueError(f"{text!r} holds {what}, which expressions do not have")
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and id(node) not in functions and node.id not in LITERALS:
             names[node.id] = None
     return tuple(names)
+
+
+def _is_allowed(node: ast.AST) -> bool:
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, bool | int | float | str)
+    return isinstance(node, _GRAMMAR)

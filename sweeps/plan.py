@@ -5,7 +5,7 @@ A plan of 10^6 trials holds no object per trial: one int32 code per trial and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phasecube.engine.errors import Fault, SpecError
 from phasecube.engine.experiment import Measure
 from phasecube.engine.record import RecordRule, StopRule
 from phasecube.engine.trials import Trials
@@ -22,6 +21,7 @@ from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.columns import Column, spread
 from phasecube.sweeps.digest import DIGEST_BYTES, content, digests_of
 from phasecube.sweeps.record_rule import measures_of, record_rule
+from phasecube.sweeps.schema import schema_of
 from phasecube.sweeps.sweep import Sweep
 
 CodeArray = npt.NDArray[np.int32]
@@ -155,19 +155,16 @@ def read_plan(path: Path | str) -> Plan:
 
 
 def expand(sweep: Sweep) -> Plan:
-    """Return the plan of a sweep; raise SpecError for what only its combinations show."""
+    """Return the plan of a sweep."""
     from phasecube.engine.load import load_experiment
-    from phasecube.engine.params import parameters
 
     experiment = load_experiment(sweep.experiment, sweep.folder)
-    schema = parameters(experiment)
+    named = {*sweep.fixed, *(axis.name for axis in sweep.axes), *sweep.derived}
+    schema = schema_of(experiment, named)
     table, index = spread(sweep, schema)
-    if len(table) == 0:
-        raise SpecError([Fault("where", "leaves no trial; loosen a condition")], sweep.name)
     columns, constants = table.resolve(schema)
     static = frozenset(n for n in {**columns, **constants} if n in schema and schema[n].static)
     group, representatives = _groups(columns, static, len(table))
-    _check_groups(experiment, columns, constants, representatives, sweep.name)
     digests = digests_of(
         content(experiment.name, experiment.version, sweep.stop, constants),
         {n: (c.codes, c.values) for n, c in columns.items() if c.is_param},
@@ -215,26 +212,6 @@ def _groups(
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
     return rank[code].astype(np.int32), np.sort(first).tolist()
-
-
-def _check_groups(
-    experiment: Any,
-    columns: Mapping[str, Column],
-    constants: Mapping[str, Any],
-    representatives: Sequence[int],
-    source: str,
-) -> None:
-    params_type = getattr(experiment, "params_type", None)
-    if params_type is None:
-        return
-    faults: dict[Fault, None] = {}
-    for trial in representatives:
-        values = {**constants, **{n: c.values[c.codes[trial]] for n, c in columns.items()}}
-        own = params_type(**{n: values[n] for n in params_type.model_fields})
-        for name, message in own.faults():
-            faults[Fault(name, message)] = None
-    if faults:
-        raise SpecError(list(faults), source)
 
 
 def _pack_size(asked: int | str, n_trials: int, largest_group: int) -> int:

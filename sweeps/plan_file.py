@@ -17,7 +17,7 @@ import numpy as np
 from phasecube.engine.errors import StudyError
 from phasecube.engine.experiment import Measure
 from phasecube.engine.record import RecordRule, StopRule, Target
-from phasecube.sweeps.axis import Axis, Dim
+from phasecube.sweeps.axis import Axis, Dim, SubSpace
 from phasecube.sweeps.columns import Column
 from phasecube.sweeps.digest import DIGEST_BYTES
 from phasecube.sweeps.expression import Expression
@@ -160,7 +160,8 @@ def _sweep(about: dict[str, Any]) -> Sweep:
     dims = []
     for dim in about["dims"]:
         axes = tuple(Axis(**{**axis, "values": tuple(axis["values"])}) for axis in dim["axes"])
-        dims.append(Dim(dim["name"], axes, dim["condition"], dim["rest"], tuple(dim["swept"])))
+        subspaces = (SubSpace(**{**s, "swept": tuple(s["swept"])}) for s in dim["subspaces"])
+        dims.append(Dim(dim["name"], axes, tuple(subspaces), dim["rest"]))
     return Sweep(
         **{
             **about,

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from phasecube.engine.experiment import ENGINE_MEASURES, Measure
+from phasecube.engine.experiment import Measure
 from phasecube.engine.record import RecordRule
+from phasecube.sweeps.asked import measures_known
 from phasecube.sweeps.sections import Cadence, RecordSection
 
 
 def measures_of(experiment: Any, section: RecordSection) -> dict[str, Measure]:
     """Return the measures to record: those asked for, or all that are recorded by default."""
-    is_function = not hasattr(experiment, "params_type")
-    known = {**({} if is_function else ENGINE_MEASURES), **experiment.measures}
+    known = measures_known(experiment)
     if section.measures is None:
         return {name: m for name, m in known.items() if m.recorded}
     return {name: known.get(name, Measure(name)) for name in section.measures}

@@ -5,31 +5,28 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
     model_validator,
 )
 
-from phasecube.sweeps.axis import AxisSection, GeometricRange, IntegerRange, LinearRange, Scalar
+from phasecube.sweeps.axis import (
+    AxisSection,
+    Scalar,
+    Section,
+    Whole,
+)
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Section(BaseModel):
-    """A table of the file: unknown keys, NaN and inf are faults."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Cadence(Section):
     """Steps by rule, 0 and the last always among them: every so many, or about `log` of them."""
 
-    every: int | None = Field(None, ge=1)
-    log: int | None = Field(None, ge=2, le=100_000, description="log-spaced")
+    every: Annotated[Whole, Field(ge=1)] | None = None
+    log: Annotated[Whole, Field(ge=2, le=100_000, description="log-spaced")] | None = None
 
     @model_validator(mode="after")
     def _one_rule(self) -> Cadence:
@@ -38,7 +35,7 @@ class Cadence(Section):
         return self
 
 
-ExplicitSteps = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+ExplicitSteps = Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]
 
 
 def _kind_of_steps(value: Any) -> str:
@@ -75,7 +72,7 @@ class TargetSection(Section):
     measure: str
     above: float | None = None
     below: float | None = None
-    records: int = Field(1, ge=1)
+    records: Whole = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _one_side(self) -> TargetSection:
@@ -102,15 +99,15 @@ class ResourcesSection(Section):
     """Where and how to run; nothing here changes a number."""
 
     processes: NumberOrAuto = Field("auto", description="worker processes")
-    device: str = Field("cpu", description="cpu, cuda, cuda:1")
-    threads: int = Field(1, ge=1, description="torch threads of a worker")
+    device: str = Field("cpu", pattern=r"^(cpu|cuda(:\d+)?)$", description="cpu, cuda, cuda:1")
+    threads: Whole = Field(1, ge=1, description="torch threads of a worker")
     engine: Literal["auto", "vmap", "vmap_gradient", "sequential"] = "auto"
     lanes: NumberOrAuto = Field("auto", description="trials trained at once")
     pack_size: NumberOrAuto = Field("auto", description="trials per file of the store")
     compile: bool = Field(False, description="torch.compile the step")
     checkpoint_every_s: float = Field(60.0, gt=0)
     trial_walltime_s: float | None = Field(None, gt=0)
-    max_trials: int = Field(1_000_000, ge=1, description="refuse a larger sweep")
+    max_trials: Whole = Field(1_000_000, ge=1, description="refuse a larger sweep")
 
 
 class SweepFile(Section):
@@ -135,29 +132,3 @@ class SweepFile(Section):
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a sweep file, for editors."""
     return SweepFile.model_json_schema()
-
-
-def keys_at(loc: tuple[int | str, ...]) -> list[str]:
-    """Return the keys a table may hold, for suggestions; [] where it may hold any."""
-    tables: dict[str, type[BaseModel]] = {
-        "": SweepFile,
-        "record": RecordSection,
-        "steps": Cadence,
-        "vector_steps": Cadence,
-        "stop": StopSection,
-        "target": TargetSection,
-        "resources": ResourcesSection,
-        "axes": AxisSection,
-        "when": WhenSection,
-        **_RANGES,
-    }
-    names = [str(part) for part in loc if str(part) in tables]
-    model = tables[names[-1] if names else ""]
-    return [info.alias or name for name, info in model.model_fields.items()]
-
-
-_RANGES: dict[str, type[BaseModel]] = {
-    "linear": LinearRange,
-    "geometric": GeometricRange,
-    "integers": IntegerRange,
-}

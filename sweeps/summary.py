@@ -73,8 +73,8 @@ def _values(dim: Dim) -> str:
         unit = f" {axis.unit}" if axis.unit else ""
         name = f"{axis.name}: " if len(dim.axes) > 1 else ""
         parts.append(f"{name}{', '.join(values)}{unit}")
-    condition = f"  (if {dim.condition})" if dim.condition else ""
-    return "; ".join(parts) + condition
+    conditions = " or ".join(subspace.condition for subspace in dim.subspaces)
+    return "; ".join(parts) + (f"  (where {conditions})" if conditions else "")
 
 
 def _count(n: int, noun: str) -> str:

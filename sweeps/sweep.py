@@ -8,20 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from phasecube.engine.errors import Fault, SpecError
+from phasecube.engine.errors import ExperimentError, Fault, SpecError
 from phasecube.engine.record import StopRule, Target
-from phasecube.sweeps.axis import Axis, AxisSection, Dim
+from phasecube.sweeps.asked import asked_faults, measures_known
+from phasecube.sweeps.axis import Axis, Dim
 from phasecube.sweeps.expression import Expression
-from phasecube.sweeps.faults import semantic_faults, suggest
-from phasecube.sweeps.sections import (
-    RecordSection,
-    ResourcesSection,
-    StopSection,
-    SweepFile,
-    keys_at,
-)
+from phasecube.sweeps.faults import head, in_file_order
+from phasecube.sweeps.meaning import Meaning
+from phasecube.sweeps.names import name_faults, parsed
+from phasecube.sweeps.schema import schema_of, sources
+from phasecube.sweeps.sections import RecordSection, ResourcesSection, StopSection, SweepFile
+from phasecube.sweeps.structure import named_in, read_structure, toml_fault
 
 
 @dataclass(frozen=True)
@@ -76,115 +73,53 @@ def parse_sweep(text: str, folder: Path, source: str = "the sweep") -> Sweep:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SpecError([Fault("TOML", str(error))], source) from error
-    file, faults = _structure(raw)
-    if file is not None:
-        more, dims, fixed = semantic_faults(file, folder, known=faults)
-        faults += more
-        if not faults:
-            return _sweep(file, dims, fixed, folder, text)
-    raise SpecError(_in_file_order(faults, raw), source)
+        raise SpecError([toml_fault(error)], source) from error
+    file, faults = read_structure(raw)
+    sweep, more = _meaning(file, faults, raw, folder, text)
+    if faults or more:
+        raise SpecError(in_file_order([*faults, *more], raw), source)
+    return sweep
 
 
-def _structure(raw: dict[str, Any]) -> tuple[SweepFile | None, list[Fault]]:
-    """Return what can be read of the file, and its structural faults.
+# Where a fault lies here, the trials are not what the author meant: what their combinations
+# show would mislead.
+_TRIALS = ("experiment", "fixed", "axes", "zip", "when", "where", "derived")
 
-    The section of each fault is taken out and the rest read again, so that faults of
-    meaning elsewhere come in the same message.
-    """
+
+def _meaning(
+    file: SweepFile, known: list[Fault], raw: Mapping[str, Any], folder: Path, text: str
+) -> tuple[Sweep, list[Fault]]:
+    """Return the sweep, and the faults of meaning beside the `known` faults of structure."""
+    from phasecube.engine.load import load_experiment
+    from phasecube.sweeps.combinations import combination_faults
+
     faults: list[Fault] = []
-    rest = dict(raw)
-    while True:
+    experiment = None
+    if not any(head(f) == "experiment" for f in known):
         try:
-            return SweepFile.model_validate(rest), faults
-        except ValidationError as error:
-            found = [_fault(e, rest) for e in error.errors()]
-            faults += [f for f in dict.fromkeys(found) if f not in faults]
-            before = rest
-            for e in error.errors():
-                rest = _without(rest, e["loc"], e["type"])
-            if rest == before and "name" in rest and "experiment" in rest:
-                return None, faults
-            # What is missing is reported once; stand-ins let the rest be read.
-            rest = {"name": "unnamed", "experiment": "", **rest}
-
-
-def _place(raw: Any, loc: tuple[int | str, ...], kind: str) -> tuple[int | str, ...]:
-    """Return the part of `loc` that stands in the file: pydantic adds the union branch it tried."""
-    found: list[int | str] = []
-    for number, part in enumerate(loc):
-        inside = (isinstance(raw, dict) and part in raw) or (
-            isinstance(raw, list) and isinstance(part, int) and part < len(raw)
-        )
-        if inside:
-            raw = raw[part]
-        elif number < len(loc) - 1 or kind != "missing":
-            continue
-        found.append(part)
-    return tuple(found)
-
-
-def _path(loc: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-    return path
-
-
-_REMEDIES = {
-    "too_short": "is empty; give at least one value",
-    "string_pattern_mismatch": "takes a-z, 0-9, - and _, starting with a letter or digit",
-    "dict_type": "is a table, written [like.this] or { like = this }",
-    "model_type": "is a table, written [like.this] or { like = this }",
-    "list_type": "is a list, written [like, this]",
-}
-
-
-def _fault(error: Any, raw: Mapping[str, Any]) -> Fault:
-    kind, message = error["type"], error["msg"]
-    loc = _place(raw, error["loc"], kind)
-    if kind == "extra_forbidden":
-        message = "unknown key; " + suggest(str(loc[-1]), keys_at(loc[:-1]))
-    elif kind == "missing":
-        message = "is missing; a sweep names it" if len(loc) == 1 else "is missing"
-    elif kind == "value_error":
-        message = str(error["ctx"]["error"])
-    else:
-        message = _REMEDIES.get(kind, f"{message[0].lower()}{message[1:]}")
-        if not isinstance(error["input"], dict | list):
-            message += f"; got {error['input']!r}"
-    return Fault(_path(loc) or "sweep", message)
-
-
-def _without(raw: dict[str, Any], loc: tuple[int | str, ...], kind: str) -> dict[str, Any]:
-    """Return `raw` without the smallest part that can be left out with the fault."""
-    loc = _place(raw, loc, kind)
-    if not loc or loc[0] not in raw:
-        return raw
-    # An axis, a fixed value, a zip or a derived parameter can go alone; other tables go whole.
-    keep = len(loc) if kind == "extra_forbidden" else 2 if loc[0] in _DIVISIBLE else 1
-    rest: dict[str, Any] = _dropped(raw, loc[:keep])
-    return rest
-
-
-_DIVISIBLE = ("axes", "fixed", "zip", "derived")
-
-
-def _dropped(raw: Any, loc: tuple[int | str, ...]) -> Any:
-    if isinstance(raw, dict):
-        if len(loc) == 1:
-            return {k: v for k, v in raw.items() if k != loc[0]}
-        return {k: _dropped(v, loc[1:]) if k == loc[0] else v for k, v in raw.items()}
-    if isinstance(raw, list):
-        kept = [v for i, v in enumerate(raw) if i != loc[0]] if len(loc) == 1 else None
-        return kept or [_dropped(v, loc[1:]) if i == loc[0] else v for i, v in enumerate(raw)]
-    return raw
-
-
-def _in_file_order(faults: list[Fault], raw: Mapping[str, Any]) -> list[Fault]:
-    order = {name: place for place, name in enumerate(raw)}
-    heads = {fault: fault.path.replace("[", ".").split(".")[0] for fault in faults}
-    return sorted(heads, key=lambda fault: order.get(heads[fault], len(order)))
+            experiment = load_experiment(file.experiment, folder)
+        except ExperimentError as error:
+            faults.append(Fault("experiment", str(error)))
+    named = named_in(raw)  # broken tables too: what reads them is not at fault
+    schema = None if experiment is None else schema_of(experiment, named)
+    by_path = parsed(file, faults)
+    used = frozenset(name for e in by_path.values() for name in e.names)
+    measures = {} if experiment is None else measures_known(experiment)
+    taken = frozenset(measures) | {m.dim for m in measures.values() if m.dim is not None}
+    meaning = Meaning(file, schema, used, taken, faults)
+    fixed = meaning.fixed()
+    dims = meaning.dims(fixed)
+    for name in file.derived:
+        meaning.known_name(name, f"derived.{name}")
+    meaning.sources()
+    meaning.optimizer(dims, fixed)
+    meaning.size(dims)
+    faults += name_faults(file, by_path, None if schema is None else {*schema, *named})
+    faults += asked_faults(file, dims, experiment)
+    sweep = _sweep(file, dims, fixed, by_path, folder, text)
+    if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
+        faults += combination_faults(sweep, experiment, schema, dict(sources(file)))
+    return sweep, faults
 
 
 def stop_rule(section: StopSection) -> StopRule:
@@ -198,16 +133,17 @@ def stop_rule(section: StopSection) -> StopRule:
     return StopRule(Target(target.measure, float(value), above, target.records), section.loss_above)
 
 
-def axis_of(name: str, section: AxisSection, values: tuple[Any, ...]) -> Axis:
-    """Return the axis of a section, its values typed by the experiment."""
-    return Axis(name, values, section.shown_scale(), section.unit, section.label)
-
-
 def _sweep(
-    file: SweepFile, dims: tuple[Dim, ...], fixed: Mapping[str, Any], folder: Path, text: str
+    file: SweepFile,
+    dims: tuple[Dim, ...],
+    fixed: Mapping[str, Any],
+    by_path: Mapping[str, Expression],
+    folder: Path,
+    text: str,
 ) -> Sweep:
     analyses = tuple(
-        Analysis(a["kind"], {k: v for k, v in a.items() if k != "kind"}) for a in file.analyses
+        Analysis(str(a.get("kind")), {k: v for k, v in a.items() if k != "kind"})
+        for a in file.analyses
     )
     return Sweep(
         file.name,
@@ -217,8 +153,8 @@ def _sweep(
         folder,
         fixed,
         dims,
-        tuple(Expression(w) for w in file.where),
-        {name: Expression(d) for name, d in file.derived.items()},
+        tuple(e for path, e in by_path.items() if path.startswith("where[")),
+        {n: by_path[f"derived.{n}"] for n in file.derived if f"derived.{n}" in by_path},
         file.record,
         stop_rule(file.stop),
         analyses,

@@ -34,5 +34,14 @@ class Toy(Experiment[ToyParams]):
     }
     defaults: ClassVar[Mapping[str, Any]] = {"optimizer": "adam", "steps": 100}
 
+    def model(self, params: ToyParams) -> Any:
+        return None
+
+    def data(self, params: ToyParams, stream: Any) -> dict[str, Any]:
+        return {}
+
+    def loss(self, trial: Any) -> Any:
+        return None
+
     def labels(self, measure: str, params: ToyParams) -> tuple[str, ...]:
         return tuple(f"layer{i}" for i in range(params.depth))

@@ -29,7 +29,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
         '!experiment = "my_experiment.py:Toy"',
         ["name: is missing; a sweep names it"],
     ),
-    "not TOML": ("axes = [", ["TOML: Invalid value (at end of document)"]),
+    "not TOML": (
+        "axes = [",
+        ["end of document: no TOML: invalid value; texts stand in quotes, each key stands once"],
+    ),
     "bad name": (
         '!name="A b"\nexperiment = "my_experiment.py:Toy"',
         ["name: takes a-z, 0-9, - and _, starting with a letter or digit; got 'A b'"],
@@ -122,10 +125,139 @@ CASES: dict[str, tuple[str, list[str]]] = {
         '[axes.width]\nvalues = [32]\n[derived]\nwidth = "2 * depth"',
         ["derived.width: 'width' is given by axes.width too; a parameter has one source"],
     ),
-    "two whens": (
-        '[[when]]\nif = "biased"\n[when.axes.noise]\nvalues = [0.1]\n[[when]]\nif = "not biased"\n[when.axes.noise]\nvalues = [0.2]',
+    "two whens overlap": (
+        '[axes.width]\nvalues = [32, 64]\n[[when]]\nif = "width > 16"\n[when.axes.noise]\nvalues = [0.1]\n[[when]]\nif = "width > 32"\n[when.axes.noise]\nvalues = [0.2]',
         [
-            "when[1].axes.noise: 'noise' is given by when[0].axes.noise too; a parameter has one source"
+            "when[1].axes.noise: is given by when[0] too where both 'width > 16' and 'width > 32' hold; a parameter has one source"
+        ],
+    ),
+    "axis and when": (
+        '[axes.noise]\nvalues = [0.1]\n[[when]]\nif = "biased"\n[when.axes.noise]\nvalues = [0.1]',
+        ["when[0].axes.noise: 'noise' is given by axes.noise too; a parameter has one source"],
+    ),
+    "when derived": (
+        '[derived]\nwidth = "2 * depth"\n[[when]]\nif = "width > 2"\n[when.axes.noise]\nvalues = [0.1]',
+        ["when[0].if: 'width' is derived; write what it derives from"],
+    ),
+    "when too early": (
+        '[[when]]\nif = "noise > 0"\n[when.axes.heads]\nvalues = [1, 2]\n[[when]]\nif = "biased"\n[when.axes.noise]\nvalues = [0.1]',
+        ["when[0].if: 'noise' is swept here or below; move its [[when]] up"],
+    ),
+    "when no rest": (
+        '[derived]\nlr = "0.1 * c"\n[[when]]\nif = "biased"\n[when.axes.c]\nvalues = [1, 2]',
+        ["when[0].axes.c: has no value elsewhere; give one in [fixed], c = ..."],
+    ),
+    "when without axes": ('[[when]]\nif = "biased"', ["when[0].axes: is missing"]),
+    "when unknown key": (
+        '[[when]]\nif = "biased"\nthen = 3\n[when.axes.noise]\nvalues = [0.1]',
+        ["when[0].then: unknown key; known are: axes, if"],
+    ),
+    "axis unknown key": (
+        "[axes.lr]\nvalues = [0.1]\nvalue = 3",
+        [
+            "axes.lr.value: unknown key; did you mean 'values'? known are: geometric, integers, label, linear, scale, unit, values"
+        ],
+    ),
+    "range unknown key": (
+        "[axes.lr]\nlinear = { start = 0.0, stop = 1.0, count = 3, steps = 2 }",
+        ["axes.lr.linear.steps: unknown key; did you mean 'stop'? known are: count, start, stop"],
+    ),
+    "resources unknown key": (
+        "[resources]\nlane = 3",
+        [
+            "resources.lane: unknown key; did you mean 'lanes'? known are: checkpoint_every_s, compile, device, engine, lanes, max_trials, pack_size, processes, threads, trial_walltime_s"
+        ],
+    ),
+    "no name": (
+        '[fixed]\n"a b" = 3',
+        ["fixed.\"a b\": is no name; names are letters, digits and _; got 'a b'"],
+    ),
+    "number in quotes": (
+        '[axes.lr]\nlinear = { start = 0.0, stop = "1.0", count = 3 }',
+        ["axes.lr.linear.stop: input should be a valid number; got '1.0'"],
+    ),
+    "linear integers": (
+        "[axes.width]\nlinear = { start = 8, stop = 9, count = 3 }",
+        ["axes.width: input should be a valid integer, got 8.5"],
+    ),
+    "geometric integers too close": (
+        "[axes.width]\ngeometric = { start = 2, stop = 4, count = 5 }",
+        [
+            "axes.width: 2 stands twice on this axis; name each value once",
+            "axes.width: 3 stands twice on this axis; name each value once",
+        ],
+    ),
+    "zip entry twice": (
+        "[zip.size]\nwidth = [8, 8]\ndepth = [1, 1]",
+        ["zip.size: entry 1 repeats entry 0"],
+    ),
+    "axis named as a measure": (
+        '[axes.val_loss]\nvalues = [1, 2]\n[derived]\nlr = "0.1 * val_loss"',
+        ["axes.val_loss: 'val_loss' is a name the cube keeps for itself; call the axis otherwise"],
+    ),
+    "axis named as a dim of a measure": (
+        '[axes.layer]\nvalues = [1, 2]\n[derived]\nlr = "0.1 * layer"',
+        ["axes.layer: 'layer' is a name the cube keeps for itself; call the axis otherwise"],
+    ),
+    "broken axis that an expression reads": (
+        '[axes.c]\nvalues = []\n[derived]\nlr = "0.1 * c"',
+        ["axes.c.values: is empty; give at least one value"],
+    ),
+    "measure twice": (
+        '[record]\nmeasures = ["val_loss", "val_loss"]',
+        ["record.measures[1]: 'val_loss' stands twice; name each measure once"],
+    ),
+    "target is a vector": (
+        '[record]\nmeasures = ["val_loss", "norms"]\n[stop]\ntarget = { measure = "norms", above = 0.9 }',
+        ["stop.target.measure: 'norms' is a vector; name one of val_loss"],
+    ),
+    "negative step": (
+        "[record]\nsteps = [-1, 5]",
+        ["record.steps[0]: input should be greater than or equal to 0; got -1"],
+    ),
+    "where is no condition": (
+        'where = ["lr * 2"]',
+        ["where[0]: a condition is true or false; compare with something, got 0.2 at lr = 0.1"],
+    ),
+    "where is a text": (
+        'where = "lr < 1"',
+        ["where: is a list, written [like, this]; got 'lr < 1'"],
+    ),
+    "derived is a number": (
+        "[derived]\nlr = 0.1",
+        ["derived.lr: is an expression in quotes; a constant belongs to [fixed]; got 0.1"],
+    ),
+    "derived optimizer": (
+        "[derived]\noptimizer = \"'sdg' if biased else 'adam'\"\n[axes.biased]\nvalues = [true, false]",
+        [
+            "derived.optimizer: unknown optimizer 'sdg'; did you mean 'sgd'? known are: adam, adamw, sgd at biased = True"
+        ],
+    ),
+    "many alike": (
+        '[axes.noise]\nlinear = { start = 0.0, stop = 1.0, count = 6 }\n[derived]\ndepth = "40 * noise + 9"',
+        [
+            "derived.depth: input should be less than or equal to 8, got 9.0 at noise = 0.0",
+            "derived.depth: input should be less than or equal to 8, got 17.0 at noise = 0.2",
+            "derived.depth: input should be less than or equal to 8, got 25.0 at noise = 0.4 (and 3 more like it)",
+        ],
+    ),
+    "two fail": (
+        '[axes.noise]\nvalues=[0.0, 0.5]\n[derived]\nlr = "1 / noise"\nwidth = "int(1 / noise)"',
+        [
+            "derived.lr: '1 / noise' fails at noise = 0.0: float division by zero",
+            "derived.width: 'int(1 / noise)' fails at noise = 0.0: float division by zero",
+        ],
+    ),
+    "device": (
+        '[resources]\ndevice = "gpu"',
+        ["resources.device: takes 'cpu', 'cuda' or a numbered one such as 'cuda:1'; got 'gpu'"],
+    ),
+    "analysis over": (
+        '[axes.lr]\nvalues = [0.1]\n[[analyses]]\nkind = "curves"\nover = ["sed"]\nmeasures = ["val_los"]\nselect = { noise = 0.1 }',
+        [
+            "analyses[0].over: 'sed' is no axis; did you mean 'seed'? known are: lr, seed",
+            "analyses[0].measures: 'val_los' is not recorded; did you mean 'val_loss'? known are: gradient_norm, norms, train_loss, val_loss, weight_norm",
+            "analyses[0].select: 'noise' is no axis; known are: lr",
         ],
     ),
     "zip lengths": (
@@ -136,7 +268,6 @@ CASES: dict[str, tuple[str, list[str]]] = {
         "[axes.lr]\nvalues=[0.1]\n[zip.lr]\nwidth = [32, 64]",
         [
             "zip.lr: the dimension 'lr' exists already; call the zip otherwise",
-            "zip.lr: 'lr' is a parameter; call the zip otherwise",
         ],
     ),
     "unknown axis": (
@@ -247,15 +378,15 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "derive bounds": (
         '[axes.noise]\nvalues=[0.0, 0.5]\n[derived]\ndepth = "20 * noise"',
         [
-            "derived.depth: input should be greater than or equal to 1, got 0.0",
-            "derived.depth: input should be less than or equal to 8, got 10.0",
+            "derived.depth: input should be greater than or equal to 1, got 0.0 at noise = 0.0",
+            "derived.depth: input should be less than or equal to 8, got 10.0 at noise = 0.5",
         ],
     ),
     "derive fail": (
         '[axes.noise]\nvalues=[0.0, 0.5]\n[derived]\nlr = "1 / noise"',
         ["derived.lr: '1 / noise' fails at noise = 0.0: float division by zero"],
     ),
-    "cross": ("[fixed]\nheads = 3", ["heads: width 32 is no multiple of heads 3"]),
+    "cross": ("[fixed]\nheads = 3", ["fixed.heads: width 32 is no multiple of heads 3"]),
 }
 
 

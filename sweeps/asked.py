@@ -1,0 +1,102 @@
+"""What a sweep asks to be recorded, stopped at and drawn, against what its trials have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from phasecube.engine.errors import Fault
+from phasecube.engine.experiment import ENGINE_MEASURES, Measure
+from phasecube.sweeps.analyses import ANALYSES
+from phasecube.sweeps.axis import Dim
+from phasecube.sweeps.faults import suggest
+from phasecube.sweeps.schema import is_open
+from phasecube.sweeps.sections import SweepFile
+
+_MEASURES = ("measure", "measures", "train", "validation")
+_AXES = ("x", "y", "over", "select")
+
+
+def measures_known(experiment: Any) -> dict[str, Measure]:
+    """Return every measure a sweep over `experiment` may name; the engine's own come first."""
+    own = hasattr(experiment, "params_type")  # a function reports all its measures itself
+    return {**(ENGINE_MEASURES if own else {}), **experiment.measures}
+
+
+def asked_faults(file: SweepFile, dims: Sequence[Dim], experiment: Any | None) -> Iterator[Fault]:
+    """Yield the faults of `[record]`, `[stop]` and `[[analyses]]`."""
+    for key in ("steps", "vector_steps"):
+        steps = getattr(file.record, key)
+        if isinstance(steps, list) and steps != sorted(set(steps)):
+            yield Fault(f"record.{key}", "explicit steps increase and stand once each")
+    recorded = None
+    if experiment is not None:
+        known = measures_known(experiment)
+        yield from _record(file, known, is_open(experiment))
+        wanted = file.record.measures
+        recorded = {
+            name: known.get(name, Measure(name))
+            for name in (wanted or [n for n, m in known.items() if m.recorded])
+        }
+        yield from _target(file, recorded)
+    yield from _analyses(file, dims, recorded)
+
+
+def _record(file: SweepFile, known: Mapping[str, Measure], any_name: bool) -> Iterator[Fault]:
+    wanted = file.record.measures
+    if any_name and wanted is None:
+        yield Fault(
+            "record.measures", "is missing; the function declares none, name what it reports"
+        )
+    for place, name in enumerate(wanted or ()):
+        path = f"record.measures[{place}]"
+        if name in (wanted or ())[:place]:
+            yield Fault(path, f"{name!r} stands twice; name each measure once")
+        elif not any_name and name not in known:
+            yield Fault(path, f"unknown measure {name!r}; " + suggest(name, known))
+
+
+def _target(file: SweepFile, recorded: Mapping[str, Measure]) -> Iterator[Fault]:
+    target = file.stop.target
+    scalars = [name for name, measure in recorded.items() if measure.dim is None]
+    if target is None or target.measure in scalars:
+        return
+    path, name = "stop.target.measure", target.measure
+    if name in recorded:
+        yield Fault(path, f"{name!r} is a vector; name one of {', '.join(sorted(scalars))}")
+    else:
+        yield Fault(path, f"{name!r} is not recorded; " + suggest(name, scalars))
+
+
+def _analyses(
+    file: SweepFile, dims: Sequence[Dim], recorded: Mapping[str, Measure] | None
+) -> Iterator[Fault]:
+    axes = {dim.name for dim in dims} | {axis.name for dim in dims for axis in dim.axes}
+    for place, table in enumerate(file.analyses):
+        path = f"analyses[{place}]"
+        kind = str(table.get("kind", ""))
+        if kind not in ANALYSES:
+            yield Fault(f"{path}.kind", f"unknown analysis {kind!r}; " + suggest(kind, ANALYSES))
+            continue
+        for option, value in table.items():
+            at = f"{path}.{option}"
+            if option == "kind":
+                continue
+            if option not in ANALYSES[kind]:
+                yield Fault(at, "unknown option; " + suggest(option, ANALYSES[kind]))
+            elif option in _AXES:
+                # Seeds are reduced over by default, whether or not they are an axis.
+                known = axes | {"seed"} if option == "over" else axes
+                yield from _unknown(at, _named(value), known, "is no axis")
+            elif option in _MEASURES and recorded is not None:
+                yield from _unknown(at, _named(value), recorded, "is not recorded")
+
+
+def _named(value: Any) -> list[str]:
+    return [str(v) for v in value] if isinstance(value, list | dict) else [str(value)]
+
+
+def _unknown(path: str, names: Sequence[str], known: Any, what: str) -> Iterator[Fault]:
+    for name in names:
+        if name not in known:
+            yield Fault(path, f"{name!r} {what}; " + suggest(name, known))

@@ -1,0 +1,44 @@
+"""What only the combinations of values show: a trial that no experiment could train."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from phasecube.engine.errors import Fault, SpecError
+from phasecube.engine.params import Param
+from phasecube.sweeps.columns import Table, spread
+from phasecube.sweeps.faults import first_few
+from phasecube.sweeps.sweep import Sweep
+
+
+def combination_faults(
+    sweep: Sweep, experiment: Any, schema: Mapping[str, Param], places: Mapping[str, str]
+) -> list[Fault]:
+    """Return the faults of expressions, conditions, and of `Params.faults`.
+
+    `places` says where the file sets each parameter.
+    """
+    try:
+        table, _ = spread(sweep, schema)
+    except SpecError as error:
+        return list(error.faults)
+    params_type = getattr(experiment, "params_type", None)
+    if params_type is None:
+        return []
+    return _cross_faults(table, params_type, places)
+
+
+def _cross_faults(table: Table, params_type: Any, places: Mapping[str, str]) -> list[Fault]:
+    """Return what `Params.faults` says, asked once per combination of the experiment's own."""
+    names = list(params_type.model_fields)
+    varying = [name for name in names if name in table.columns]
+    constants = {name: table.constants[name] for name in names if name not in varying}
+    columns = [table.columns[name] for name in varying]
+    found: dict[str, list[Fault]] = {}
+    for trial in table.combinations(varying)[0]:
+        values = {n: c.values[c.codes[trial]] for n, c in zip(varying, columns)}
+        for name, message in params_type(**constants, **values).faults():
+            path = places.get(name, f"fixed.{name}")
+            found.setdefault(name, []).append(Fault(path, message))
+    return [fault for faults in found.values() for fault in first_few(faults)]
