@@ -123,6 +123,7 @@ def test_the_small_transformer_groks_with_a_wide_spread_over_seeds() -> None:
     )
     memorised = onsets(steps, found["train_accuracy"], 0.95)
     grokked = onsets(steps, found["val_accuracy"], 0.95)
-    # Reference: 60, and 340, 340, 120 over three seeds.
+    # Reference: 60, and 340, 340, 120 over three seeds: a median of 8 lies in that range.
     assert np.median(memorised) == pytest.approx(60, abs=20)
-    assert 100 <= np.median(grokked) <= 400 and (grokked > 2 * memorised).all()
+    assert 120 <= np.median(grokked) <= 340
+    assert (grokked > memorised).all() and grokked.max() > 3 * grokked.min()
