@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,7 @@ __all__ = ["EngineChoice", "choose_engine"]
 
 Requested = Literal["auto", "vmap", "vmap_gradient", "sequential"]
 N_STEPS = 3
+MORE_TRIED = 8  # trials beyond the first three, where some raise
 # Vector kernels leave up to 31 numbers at a tensor's end to scalar code, which for gelu,
 # silu, sigmoid, softplus, elu, pow and others rounds differently: 32 lanes hold them always.
 SPARE_LANES = (0, 1, 4, 32)
@@ -74,9 +76,7 @@ def choose_engine(
             continue
         if lanes == "auto":
             may_decline = requested == "auto"
-            found, reason = probe(
-                experiment, trials, kind, where, spare=spare, may_decline=may_decline
-            )
+            found, reason = _probed(experiment, trials, kind, where, spare, may_decline)
             if found == 0:
                 return EngineChoice(Engine.SEQUENTIAL, 1, False, reason)
         else:
@@ -90,22 +90,42 @@ def choose_engine(
     return EngineChoice(Engine.SEQUENTIAL, 1, False, "; ".join(refusals))
 
 
+def _probed(
+    experiment: Experiment[Any],
+    trials: Trials,
+    kind: Engine,
+    device: torch.device,
+    spare: int,
+    may_decline: bool,
+) -> tuple[int, str]:
+    try:
+        return probe(experiment, trials, kind, device, spare=spare, may_decline=may_decline)
+    except Exception:  # noqa: BLE001 one of the trials raises: time those that do not
+        three, _ = _three_unlike(experiment, trials, device)
+        sound = three.take([i % len(three) for i in range(len(trials))])
+        return probe(experiment, sound, kind, device, spare=spare, may_decline=may_decline)
+
+
 def admit(experiment: Experiment[Any], trials: Trials, kind: Engine, device: torch.device) -> int:
     """Return how many spare lanes `kind` needs; raise Refused where it may not run at all.
 
     It may where it gives the numbers of the sequential run, lane by lane, and on a CPU the
     same bits whatever the company.
     """
-    three = _three_unlike(trials)
+    three, alone = _three_unlike(experiment, trials, device)
     ones = [three.take([i]) for i in range(len(three))]
-    try:
-        alone = [_trace(experiment, one, Engine.SEQUENTIAL, device) for one in ones]
-    except Exception as error:
-        raise Refused(f"even alone it raises {_first_line(error)}") from error
+    needed = 0
     for spare in SPARE_LANES:
+        if spare < needed:
+            continue
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("error", message=".*performance drop.*")
+                if device.type == "cpu" and not needed:
+                    lanes = TrialSteps(experiment, three, kind, device)
+                    needed = spare_lanes(lanes.step, len(three))
+                    if needed > spare:
+                        continue
                 packed = _trace(experiment, three, kind, device, spare)
                 single = [_trace(experiment, one, kind, device, spare) for one in ones]
         except Exception as error:
@@ -135,8 +155,32 @@ def _trace(
     )
 
 
-def _three_unlike(trials: Trials) -> Trials:
-    return trials.take([0, len(trials) // 2, len(trials) - 1])
+def _three_unlike(
+    experiment: Experiment[Any], trials: Trials, device: torch.device
+) -> tuple[Trials, list[Trace]]:
+    """Return three trials that train alone, far apart where they can be, and their traces.
+
+    Trials that raise are passed over: they will fail, and say nothing of the engine.
+    """
+    n = len(trials)
+    apart = [0, n // 2, n - 1]
+    others = np.linspace(0, n - 1, min(n, MORE_TRIED)).round().astype(int).tolist()
+    found: list[tuple[int, Trace]] = []
+    raised: Exception | None = None
+    for place in [*apart, *(p for p in others if p not in apart)]:
+        try:
+            trace = _trace(experiment, trials.take([place]), Engine.SEQUENTIAL, device)
+        except Exception as error:  # noqa: BLE001 user code may raise anything
+            raised = error
+            continue
+        found.append((place, trace))
+        if len(found) == len(apart):
+            break
+    if not found:
+        assert raised is not None
+        raise Refused(f"even alone it raises {_first_line(raised)}") from raised
+    found += found[-1:] * (len(apart) - len(found))
+    return trials.take([place for place, _ in found]), [trace for _, trace in found]
 
 
 def _compare(packed: Trace, alone: Trace, lane: int) -> None:
