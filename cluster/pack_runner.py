@@ -15,6 +15,7 @@ from phasecube.cluster.failures import note_failure
 from phasecube.cluster.job import ChoiceFields, Event, EventKind, PackJob
 from phasecube.cluster.outcomes import count_outcomes
 from phasecube.cluster.study import PLAN, STORE, checkpoint_path
+from phasecube.engine.allocator import keep_large_blocks
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.errors import StoreError
 from phasecube.engine.load import load_experiment
@@ -50,6 +51,7 @@ class PackRunner:
     def __init__(self, study: Path, device: str, threads: int) -> None:
         import torch
 
+        keep_large_blocks()
         torch.set_num_threads(threads)
         self.study = study
         self.device = device

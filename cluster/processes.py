@@ -18,8 +18,6 @@ from phasecube.cluster.pack_queue import MAX_DEATHS, PackQueue
 from phasecube.engine.errors import StudyError
 
 POLL_S = 0.1  # how late a stop signal is noticed
-# glibc maps and unmaps every large temporary; keeping them made packs up to 2.2x faster.
-ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "1000000000000"}
 
 
 @dataclass
@@ -117,7 +115,7 @@ class Processes:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **ALLOCATOR, **threads},
+            env={**os.environ, **threads},
         )
         os.set_blocking(_pipe(process.stdout).fileno(), False)
         return WorkerProcess(process, log, oom_kills())

@@ -16,7 +16,7 @@ from phasecube.cluster.sweep_file import (
     kept_sweep,
     read_sweep_text,
 )
-from phasecube.engine.errors import SpecError, StudyError
+from phasecube.engine.errors import SpecError
 
 TEXT = """# my sweep
 name = "demo"
@@ -82,7 +82,7 @@ def test_text_that_is_no_toml_is_told_when_it_must_be_changed(sweep_path: Path) 
 
 
 def test_a_missing_sweep_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no such sweep file"):
+    with pytest.raises(SpecError, match="cannot be read"):
         read_sweep_text(tmp_path / "absent.toml")
 
 
