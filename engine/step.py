@@ -183,6 +183,7 @@ class Sequential:
         }
         for name, tensor in self._frozen.items():
             tensor.data = state.frozen[name][0]
+        self._buffers = [name for name, _ in model.named_buffers()]
         self._data = {name: t[0] for name, t in state.data.items()}
         self._params = LaneParams(state.trials.static, state.places, state.vector_KV[0])
         self._seed = int(state.trials.params(0)["seed"])
@@ -193,6 +194,8 @@ class Sequential:
         # Modules with a generator of their own (nn.Dropout) draw a function of seed and step.
         torch.default_generator.manual_seed(seed_of(self._seed, "module", self._state.step))
         loss = scalar_loss(self._experiment, self._trial(self._weights, None))
+        if self._buffers:
+            self._keep_replaced_buffers()
         found = torch.autograd.grad(loss, self._tensors, allow_unused=True)
         batched = [None if g is None else g.unsqueeze(0) for g in found]
         return loss.detach().unsqueeze(0), _joined(batched, [t.unsqueeze(0) for t in self._tensors])
@@ -209,6 +212,16 @@ class Sequential:
             for name, tensor in self._frozen.items():
                 tensor.copy_(before[name])
         return {name: value.unsqueeze(0) for name, value in found.items()}
+
+    def _keep_replaced_buffers(self) -> None:
+        """Write a buffer that the module replaced, and did not write into, into the state."""
+        for name in self._buffers:
+            owner, _, leaf = name.rpartition(".")
+            module, kept = self._model.get_submodule(owner), self._frozen[name]
+            found = getattr(module, leaf)
+            if found is not kept:
+                kept.copy_(found.detach())
+                setattr(module, leaf, kept)
 
     def _trial(self, weights: Tensors, gradient: Tensors | None) -> LaneTrial:
         state = self._state

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from engine_cases import Mlp, NoisyMlp, Quadratic, make_trials
+from torch import Tensor, nn
+
+from phasecube.engine.admission import choose_engine
+from phasecube.engine.choice import EngineChoice
+from phasecube.engine.errors import ExperimentError
+from phasecube.engine.experiment import Experiment
+from phasecube.engine.record import Engine
+
+
+def choose(experiment: Experiment[Any], requested: Any = "auto", **more: Any) -> EngineChoice:
+    activation = more.pop("activation", None)
+    static = {} if activation is None else {"activation": activation}
+    trials = make_trials(experiment, 8, {"seed": list(range(8))}, **static)
+    return choose_engine(experiment, trials, "cpu", requested, **more)
+
+
+class Branching(Mlp):
+    """Asks for a number in the middle of the loss, which no lane of a pack has."""
+
+    def loss(self, trial: Any) -> Tensor:
+        loss = super().loss(trial)
+        return loss if loss.item() > -1 else -loss
+
+
+class Recurrent(Mlp):
+    """An LSTM: its forward pass has no batching rule outside a gradient transform."""
+
+    def model(self, params: Any) -> nn.Module:
+        return nn.LSTM(1, 3)
+
+    def loss(self, trial: Any) -> Tensor:
+        output_R3, _ = trial.model(trial.data["x"])
+        return output_R3.square().mean()
+
+    def measure(self, trial: Any, wanted: frozenset[str]) -> dict[str, Tensor]:
+        return {name: torch.zeros(()) for name in wanted}
+
+
+class Counting(Mlp):
+    """Replaces a buffer instead of writing into it: lost under functional_call."""
+
+    def model(self, params: Any) -> nn.Module:
+        class Counter(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.inner = nn.Linear(1, 1)
+                self.register_buffer("count", torch.zeros(()))
+
+            def forward(self, x_R1: Tensor) -> Tensor:
+                self.count = self.count + 1
+                return self.inner(x_R1)
+
+        return Counter()
+
+
+class Normalised(Mlp):
+    """Batch normalisation: buffers written in place."""
+
+    def model(self, params: Any) -> nn.Module:
+        return nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+
+
+class Dropping(Mlp):
+    """nn.Dropout draws from torch's generator, which lanes do not have."""
+
+    def model(self, params: Any) -> nn.Module:
+        return nn.Sequential(nn.Linear(1, 8), nn.Dropout(0.5), nn.Linear(8, 1))
+
+
+class Broken(Mlp):
+    def loss(self, trial: Any) -> Tensor:
+        raise ValueError("not written yet")
+
+
+@pytest.mark.parametrize(
+    "experiment", [Mlp(), NoisyMlp(), Normalised()], ids=lambda e: type(e).__name__
+)
+def test_an_ordinary_module_is_admitted_to_the_vmapped_forward_pass(experiment) -> None:
+    assert choose(experiment, "vmap").engine is Engine.VMAP_FORWARD
+
+
+@pytest.mark.parametrize(
+    ("experiment", "reason"),
+    [(Branching(), "item"), (Counting(), "buffer count"), (Dropping(), "random")],
+    ids=lambda e: type(e).__name__,
+)
+def test_what_no_pack_can_run_is_run_one_after_another_and_why_is_said(experiment, reason) -> None:
+    choice = choose(experiment)
+    assert choice.engine is Engine.SEQUENTIAL
+    assert reason in choice.reason
+
+
+@pytest.mark.parametrize("activation", ["gelu", "silu"])
+def test_operations_that_round_by_place_get_spare_lanes(activation: str) -> None:
+    # 21 rows of 13 units, 273 numbers a lane: one spare lane holds the 31 of a scalar rest.
+    choice = choose(Mlp(), "vmap", activation=activation)
+    assert choice.engine is Engine.VMAP_FORWARD
+    assert choice.spare == 1
+    assert choose(Mlp(), "vmap").spare == 0
+
+
+def test_a_requested_engine_that_cannot_run_is_an_error_with_the_reason() -> None:
+    with pytest.raises(ExperimentError, match=r"engine = 'vmap' cannot run.*item"):
+        choose(Branching(), "vmap")
+
+
+def test_code_that_fails_alone_is_left_to_fail_trial_by_trial() -> None:
+    choice = choose(Broken())
+    assert choice.engine is Engine.SEQUENTIAL
+    assert "not written yet" in choice.reason
+
+
+def test_the_requested_lanes_are_kept() -> None:
+    assert choose(Quadratic(), "vmap", lanes=5).lanes == 5
+
+
+def test_a_sequential_run_needs_no_trial() -> None:
+    assert choose(Broken(), "sequential").engine is Engine.SEQUENTIAL
