@@ -59,7 +59,8 @@ class Group:
         choice = self._choice
         places = with_spare(choice.engine, keep, choice.spare)
         self.n_lanes = len(keep)  # spare lanes come after these
-        self.state = state = all_lanes.take(places)
+        alike = np.array_equal(places, np.arange(len(all_lanes)))
+        self.state = state = all_lanes if alike else all_lanes.take(places)
         device = state.weights_KP.device
         self._rule: UpdateRule = update_rule(state.trials, state.layout.slices, state.dtype, device)
         for name in self._rule.moments:

@@ -11,12 +11,13 @@ import torch
 
 from phasecube.engine.checkpoint import CheckpointFolder
 from phasecube.engine.choice import EngineChoice
+from phasecube.engine.draws import own_params
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.function_pack import run_functions
 from phasecube.engine.function_trial import FunctionExperiment
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_loop import Group, Watch
-from phasecube.engine.pack_state import build_state, own_params
+from phasecube.engine.pack_state import build_state
 from phasecube.engine.record import Engine, Outcome, PackRecord, RecordRule, StopRule
 from phasecube.engine.recording import Progress, Recorder, Rows
 from phasecube.engine.resume import InFlight, restore_pack, save_pack

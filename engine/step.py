@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
+from phasecube.engine.draws import seed_of
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.lane_trial import LaneParams, LaneTrial
-from phasecube.engine.pack_state import PackState, seed_of
+from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
 

@@ -52,6 +52,7 @@ def philox(counter: Sequence[Words], key: Sequence[Words]) -> tuple[Words, Words
     return c0, c1, c2, c3
 
 
+@lru_cache(maxsize=4096)
 def key_words(seed: int) -> tuple[int, int]:
     """Return the key of a seed: two 32-bit words."""
     return _two_words(b"seed", str(int(seed)).encode())
@@ -79,6 +80,7 @@ class Stream:
         self._key: tuple[Any, Any] = key_words(seed)
         self._step: Any = NO_STEP if step is None else step
         self._dtype: torch.dtype | None = None
+        self.drawn = False  # whether anything was: what draws nothing is the same for all seeds
 
     @classmethod
     def traced(cls, key_2: Tensor, step: Tensor, dtype: torch.dtype) -> Stream:
@@ -87,6 +89,7 @@ class Stream:
         stream._key = (key_2[0], key_2[1])
         stream._step = step
         stream._dtype = dtype
+        stream.drawn = False
         return stream
 
     def uniform(self, purpose: str, shape: Sequence[int] = (), dtype: Any = None) -> Any:
@@ -105,6 +108,7 @@ class Stream:
         if self._dtype is not None:
             flat = _box_muller(self._uniform(purpose, n + n % 2, torch.float64))[:n]
             return flat.reshape(tuple(shape)).to(dtype or self._dtype)
+        self.drawn = True
         found = _host_normal(self._key, self._step, purpose, n)
         return found.reshape(tuple(shape)).astype(dtype or np.float64)
 
@@ -140,6 +144,7 @@ class Stream:
         n_blocks = -(-n // 4)
         if n_blocks > 1 << PLANE_BIT:
             raise ValueError(f"one draw holds at most 2^32 numbers, got {n}")
+        self.drawn = True
         p0, p1 = purpose_words(purpose)
         first = plane << PLANE_BIT
         if self._dtype is None:
