@@ -19,13 +19,12 @@ from phasecube.engine.record import RecordRule, StopRule
 from phasecube.engine.trials import Trials
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.columns import Column, spread
-from phasecube.sweeps.digest import DIGEST_BYTES, content, digests_of
+from phasecube.sweeps.digest import DIGEST_BYTES, RowArray, content, digests_of, distinct, find
 from phasecube.sweeps.record_rule import measures_of, record_rule
 from phasecube.sweeps.schema import schema_of
 from phasecube.sweeps.sweep import Sweep
 
 CodeArray = npt.NDArray[np.int32]
-RowArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -138,11 +137,9 @@ class Plan:
 
         New trials are appended as new packs; rows the plan does not name are orphaned.
         """
-        old_rows = {bytes(d): r for r, d in enumerate(np.ascontiguousarray(old_R16)) if d.any()}
-        kept = np.array([old_rows.get(bytes(d), -1) for d in self.digests], np.int64)
-        new = kept < 0
+        row = find(self.digests, old_R16)
+        new = row < 0
         n_old = -(-len(old_R16) // pack_size)
-        row = kept.copy()
         row[new], n_new = _rows(self.digests[new], self.group[new], pack_size, n_old)
         return replace(self, row=row, pack_size=pack_size, n_packs=n_old + n_new)
 
@@ -230,8 +227,7 @@ def _rows(
     """
     if len(group) == 0:
         return np.zeros(0, np.int64), 0
-    words = np.ascontiguousarray(digests).view("V16").ravel()
-    first, place = np.unique(words, return_index=True, return_inverse=True)[1:]
+    first, place = distinct(digests)
     order = np.lexsort((first, group[first]))  # by group, then as the axes run
     sizes = np.bincount(group[first])
     packs = -(-sizes // pack_size)

@@ -39,6 +39,17 @@ def test_refining_a_decade_range_twofold_keeps_its_points_bit_for_bit(
     assert fine[::2] == coarse
 
 
+@given(positive, positive, st.integers(2, 40))
+def test_refining_any_range_twofold_keeps_its_points_bit_for_bit(
+    start: float, stop: float, count: int
+) -> None:
+    for kind in ("linear", "geometric"):
+        ends = {"start": start, "stop": stop}
+        coarse = AxisSection.model_validate({kind: {**ends, "count": count}}).expanded()
+        fine = AxisSection.model_validate({kind: {**ends, "count": 2 * count - 1}}).expanded()
+        assert fine[::2] == coarse
+
+
 def test_decades_are_the_numbers_one_would_type() -> None:
     axis = AxisSection.model_validate({"geometric": {"start": 1e-5, "stop": 1e-1, "count": 5}})
     assert axis.expanded() == [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]

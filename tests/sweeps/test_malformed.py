@@ -399,6 +399,22 @@ def test_a_malformed_sweep_is_refused_with_its_message(case: str) -> None:
     assert [str(fault) for fault in caught.value.faults] == expected
 
 
+def test_faults_of_combinations_come_with_those_of_sections_that_are_no_trial() -> None:
+    text = HEAD + '[fixed]\nheads = 3\n[record]\nmeasures = ["val_los"]\n[resources]\nlanes = 0\n'
+    with pytest.raises(SpecError) as caught:
+        parse_sweep(text, FOLDER)
+    paths = [fault.path for fault in caught.value.faults]
+    assert paths == ["fixed.heads", "record.measures[0]", "resources.lanes"]
+
+
+def test_a_function_that_declares_no_measures_must_be_told_them() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_sweep('name = "a"\nexperiment = "my_experiment.py:train"', FOLDER)
+    assert [str(fault) for fault in caught.value.faults] == [
+        "record.measures: is missing; the function declares none, name what it reports"
+    ]
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome, Status
 from phasecube.sweeps.difference import difference
-from phasecube.sweeps.digest import digest_of
+from phasecube.sweeps.digest import digest_of, distinct, find
 from phasecube.sweeps.explain import compare, explain, find_trial
 from phasecube.sweeps.plan import Plan, expand, read_plan
 from phasecube.sweeps.sweep import parse_sweep
@@ -126,6 +126,68 @@ def test_a_sub_space_sweeps_where_its_condition_holds_and_rests_elsewhere() -> N
     assert dict(plan.dims[1].coords) == {"momentum": (0.0, 0.5, 0.9)}
 
 
+def test_two_sub_spaces_may_sweep_one_parameter_where_they_do_not_overlap() -> None:
+    plan = plan_of(
+        '[axes.optimizer]\nvalues = ["sgd", "adam", "adamw"]\n'
+        "[[when]]\nif = \"optimizer == 'sgd'\"\n[when.axes.lr]\nvalues = [0.1, 1.0]\n"
+        "[[when]]\nif = \"optimizer == 'adam'\"\n[when.axes.lr]\nvalues = [0.001, 0.1]\n"
+    )
+    found = [(plan.params(i)["optimizer"], plan.params(i)["lr"]) for i in range(len(plan))]
+    assert found == [
+        *(("sgd", 0.1), ("sgd", 1.0), ("adam", 0.001), ("adam", 0.1)),
+        ("adamw", 0.1),  # the default: no sub-space
+    ]
+    assert dict(plan.dims[1].coords) == {"lr": (0.1, 1.0, 0.001)}
+
+
+def test_a_sub_space_may_depend_on_one_above_it() -> None:
+    plan = plan_of(
+        '[fixed]\noptimizer = "sgd"\n[axes.biased]\nvalues = [true, false]\n'
+        '[[when]]\nif = "biased"\n[when.axes.momentum]\nvalues = [0.0, 0.9]\n'
+        '[[when]]\nif = "momentum > 0"\n[when.axes.nesterov]\nvalues = [false, true]\n'
+    )
+    names_ = ("biased", "momentum", "nesterov")
+    found = [tuple(plan.params(i)[n] for n in names_) for i in range(len(plan))]
+    assert found == [
+        (True, 0.0, False),
+        (True, 0.9, False),
+        (True, 0.9, True),
+        (False, 0.0, False),
+    ]
+
+
+def test_where_keeps_a_derived_parameter_from_failing() -> None:
+    plan = plan_of(
+        'where = ["noise > 0", "lr < 9"]\n[axes.noise]\nvalues = [0.0, 0.1, 0.5]\n'
+        '[derived]\nlr = "1 / noise"\n'
+    )
+    assert [plan.params(i)["lr"] for i in range(len(plan))] == [2.0]
+
+
+def test_a_value_that_its_parameter_refuses_may_be_left_out_by_where() -> None:
+    plan = plan_of(
+        'where = ["noise <= 1"]\n[axes.c]\nvalues = [1, 2, 3]\n[derived]\nnoise = "c / 2"\n'
+    )
+    assert [plan.params(i)["noise"] for i in range(len(plan))] == [0.5, 1.0]
+
+
+def test_a_geometric_range_of_an_integer_parameter_is_rounded() -> None:
+    plan = plan_of("[axes.width]\ngeometric = { start = 32, stop = 128, count = 5 }\n")
+    assert plan.columns["width"].values == (32, 45, 64, 91, 128)
+
+
+def test_a_function_without_declarations_takes_the_names_of_the_sweep() -> None:
+    text = (
+        'name = "open"\nexperiment = "my_experiment.py:train"\n[fixed]\nflavour = "up"\n'
+        "[axes.charge]\nvalues = [0.5, 1]\n[record]\nmeasures = ['energy']\n"
+    )
+    plan = expand(parse_sweep(text, FOLDER))
+    expected = {"seed": 0, "steps": plan.params(0)["steps"], "flavour": "up"}
+    assert [plan.params(i) for i in range(2)] == [{**expected, "charge": c} for c in (0.5, 1)]
+    assert plan.rule.scalars == ("energy",)
+    assert len(set(names(plan))) == 2
+
+
 def test_a_zip_is_one_dimension_with_several_coordinates() -> None:
     plan = plan_of("[zip.size]\nwidth = [8, 16, 32]\ndepth = [1, 2, 3]\n")
     assert [(plan.params(i)["width"], plan.params(i)["depth"]) for i in range(3)] == [
@@ -186,6 +248,30 @@ def test_a_changed_fixed_value_invalidates_and_says_what_changed() -> None:
     found = difference(old, old.row_digests, new)
     assert (found.n_new, found.n_kept, found.n_orphaned, found.n_invalidated) == (3, 0, 2, 2)
     assert found.changes == (("params.noise", 0.0, 0.5),)
+
+
+@given(widths, widths)
+def test_a_digest_is_found_where_it_stands_and_nowhere_else(one: list[int], two: list[int]) -> None:
+    known = np.concatenate([plan_of(grid([0.1], one)).digests, np.zeros((3, 16), np.uint8)])
+    wanted = plan_of(grid([0.1], two)).digests
+    place = {bytes(d): i for i, d in enumerate(known)}
+    assert find(wanted, known).tolist() == [place.get(bytes(d), -1) for d in wanted]
+    assert find(wanted, known[:0]).tolist() == [-1] * len(wanted)
+
+
+def test_digests_that_share_their_first_half_are_told_apart() -> None:
+    known = np.zeros((4, 16), np.uint8)
+    known[:, 8:] = np.arange(4)[:, None]
+    assert find(known[::-1], known).tolist() == [3, 2, 1, 0]
+    first, place = distinct(known[[2, 1, 2, 3, 1]])
+    assert first[place].tolist() == [0, 1, 0, 3, 1]
+
+
+def test_a_changed_axis_makes_trials_new_not_invalidated() -> None:
+    old = plan_of("[axes.lr]\nvalues = [0.1, 0.2]\n")
+    new = plan_of("[axes.lr]\nvalues = [0.3]\n[axes.noise]\nvalues = [0.0, 0.1]\n")
+    found = difference(old, old.row_digests, new)
+    assert (found.n_new, found.n_kept, found.n_orphaned, found.n_invalidated) == (2, 0, 2, 0)
 
 
 def test_missing_packs_are_those_with_a_row_that_is_not_settled() -> None:
