@@ -110,6 +110,9 @@ def parser() -> argparse.ArgumentParser:
     export = command("export", "results:export", "write a study as NetCDF (.nc) or .parquet")
     _study(export)
     export.add_argument("target", type=Path)
+    export.add_argument(
+        "--curves", action="store_true", help="parquet: one line a trial and step, not a trial"
+    )
 
     command("schema", "planning:schema", "print the JSON schema of a sweep file, for editors")
     return top

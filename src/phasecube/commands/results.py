@@ -20,7 +20,7 @@ def export(arguments: argparse.Namespace) -> int:
     """Write a study as NetCDF or Parquet."""
     from phasecube.analysis.export import export
 
-    print(export(_with_plan(arguments), arguments.target))
+    print(export(_with_plan(arguments), arguments.target, curves=arguments.curves))
     return 0
 
 
