@@ -8,6 +8,9 @@ import numpy as np
 
 from phasecube.sweeps.plan import Plan
 
+STUDY_FILES = 10  # sweep, plan, locks, runs, engines
+CUBE_STEPS, CUBE_CHUNK_BYTES = 25, 64 * 2**20  # as analysis/consolidate.py cuts a cube
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -28,21 +31,42 @@ def forecast(plan: Plan, seconds_per_trial_step: dict[int, float] | None = None)
         len(labels) * len(plan.rule.vector_steps) for labels in plan.rule.vectors.values()
     )
     n_cells = int(np.prod([len(dim) for dim in plan.dims], dtype=np.int64))
-    n_arrays = 2 + len(plan.rule.vectors)  # scalars, status, vectors: one file a pack each
     steps_N = steps_of(plan)
     seconds = None
     if seconds_per_trial_step:
         per_step = np.array([seconds_per_trial_step[g] for g in range(int(plan.group.max()) + 1)])
         seconds = float((per_step[plan.group] * steps_N).sum())
-    cube_chunks = -(-len(plan.rule.steps) // 25) * len(plan.rule.scalars)
     return Forecast(
         plan.n_trials,
         int(steps_N.sum()),
         plan.n_trials * values * itemsize,
         n_cells * values * itemsize,
-        plan.n_packs * n_arrays + cube_chunks + len(plan.rule.vectors) + 40,
+        _store_files(plan) + _cube_files(plan, n_cells * itemsize) + STUDY_FILES,
         seconds,
     )
+
+
+def _store_files(plan: Plan) -> int:
+    """Return one file a pack for scalars, status and each vector, and what does not grow."""
+    n_vectors = len(plan.rule.vectors)
+    coordinates = 4 + _vector_coordinates(plan)  # digest, step, measure, field: a chunk each
+    return plan.n_packs * (2 + n_vectors) + 1 + (2 + n_vectors) + 2 * coordinates
+
+
+def _cube_files(plan: Plan, step_bytes: int) -> int:
+    """Return the chunks of each measure, and a file or two for every other variable."""
+    n_steps, n_scalars = len(plan.rule.steps), len(plan.rule.scalars)
+    steps_per_chunk = max(1, min(CUBE_STEPS, n_steps, CUBE_CHUNK_BYTES // max(1, step_bytes)))
+    chunks = -(-n_steps // steps_per_chunk) * n_scalars
+    coordinates = 1 + len(plan.sweep.axes) + _vector_coordinates(plan)
+    n_provenance = 6  # outcome, n_recorded, stopped_at, engine, run, digest
+    return chunks + n_scalars + 2 * (len(plan.rule.vectors) + n_provenance + coordinates) + 1
+
+
+def _vector_coordinates(plan: Plan) -> int:
+    """Return 0, or vector_step and each dim of labels."""
+    dims = {plan.measures[name].dim for name in plan.rule.vectors}
+    return 1 + len(dims) if dims else 0
 
 
 def steps_of(plan: Plan) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -21,7 +21,7 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
     lines += [f"  {d.name:<{width}}  {len(d):>6,} x  {_values(d)}" for d in plan.dims]
     n_cells = int(np.prod([len(d) for d in plan.dims], dtype=np.int64))
     outside = n_cells - len(plan)
-    excluded = f", {outside:,} cells outside where / when" if outside else ""
+    excluded = f", {_count(outside, 'cell')} outside where / when" if outside else ""
     shared = len(plan) - plan.n_trials
     twice = f", {shared:,} places name a trial named before" if shared else ""
     n_groups = int(plan.group.max()) + 1
