@@ -58,7 +58,7 @@ def read_plan(path: Path | str) -> Plan:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path, memory_map=True)
+        table = pq.ParquetFile(path, memory_map=True).read()  # read_table brings pandas
         about = json.loads(table.schema.metadata[b"phasecube"])
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         raise StudyError(f"{path} is no plan ({error}); it is rebuilt by any command") from error
