@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
 from phasecube.engine.function_trial import FunctionExperiment
 from phasecube.engine.place_rounding import spare_lanes
-from phasecube.engine.probe import TrialSteps, probe
+from phasecube.engine.probe import ONE_PLAIN, TrialSteps, probe
 from phasecube.engine.record import Engine
 from phasecube.engine.trials import Trials
 
@@ -69,18 +69,18 @@ def choose_engine(
     refusals = []
     for kind in kinds:
         try:
-            spare = admit(experiment, trials, kind, where)
+            choice = admit(experiment, trials, kind, where)
         except Refused as refusal:
             refusals.append(f"{kind.name.lower()}: {refusal}")
             continue
         if lanes == "auto":
-            may_decline = requested == "auto"
-            found, reason = _probed(experiment, trials, kind, where, spare, may_decline)
+            found, reason = _probed(experiment, trials, choice, where, requested == "auto")
             if found == 0:
                 return EngineChoice(Engine.SEQUENTIAL, 1, False, reason)
         else:
             found, reason = lanes, "lanes as requested"
-        return EngineChoice(kind, found, compile, "; ".join([*refusals, reason]), spare)
+        choice = replace(choice, lanes=found, reason="; ".join([*refusals, reason]))
+        return compiled(experiment, trials, choice, where) if compile else choice
     if requested != "auto":
         raise ExperimentError(
             f"engine = {requested!r} cannot run {experiment.name} ({'; '.join(refusals)}); "
@@ -92,41 +92,43 @@ def choose_engine(
 def _probed(
     experiment: Experiment[Any],
     trials: Trials,
-    kind: Engine,
+    choice: EngineChoice,
     device: torch.device,
-    spare: int,
     may_decline: bool,
 ) -> tuple[int, str]:
     try:
-        return probe(experiment, trials, kind, device, spare=spare, may_decline=may_decline)
+        return probe(experiment, trials, choice, device, may_decline=may_decline)
     except Exception:  # noqa: BLE001 one of the trials raises: time those that do not
-        three, _ = _three_unlike(experiment, trials, device)
-        sound = three.take([i % len(three) for i in range(len(trials))])
-        return probe(experiment, sound, kind, device, spare=spare, may_decline=may_decline)
+        sound = _sound(experiment, trials, len(trials), device)
+        return probe(experiment, sound, choice, device, may_decline=may_decline)
 
 
-def admit(experiment: Experiment[Any], trials: Trials, kind: Engine, device: torch.device) -> int:
-    """Return how many spare lanes `kind` needs; raise Refused where it may not run at all.
+def admit(
+    experiment: Experiment[Any], trials: Trials, kind: Engine, device: torch.device
+) -> EngineChoice:
+    """Return `kind` with the spare lanes it needs; raise Refused where it may not run at all.
 
     It may where it gives the numbers of the sequential run, lane by lane, and on a CPU the
     same bits whatever the company.
     """
     three, alone = _three_unlike(experiment, trials, device)
     ones = [three.take([i]) for i in range(len(three))]
+    choice = EngineChoice(kind, len(three), False, "admitted")
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*performance drop.*")
-            lanes = TrialSteps(experiment, three, kind, device)
+            lanes = TrialSteps(experiment, three, choice, device)
             needed = spare_lanes(lanes.step, len(three)) if device.type == "cpu" else 0
             for spare in [needed, *(n for n in SPARE_LANES if n > needed)]:
-                packed = _trace(experiment, three, kind, device, spare)
+                choice = replace(choice, spare=spare)
+                packed = _trace(experiment, three, choice, device)
                 for lane, sequential in enumerate(alone):
-                    _compare(packed, sequential, lane)
+                    _compare(packed, lane, sequential, 0)
                 if device.type != "cpu":
-                    return spare
-                single = [_trace(experiment, one, kind, device, spare) for one in ones]
-                if all(_same_bits(packed, lane, one) for lane, one in enumerate(single)):
-                    return spare
+                    return choice
+                single = [_trace(experiment, one, choice, device) for one in ones]
+                if all(_same_bits(packed, lane, one, 0) for lane, one in enumerate(single)):
+                    return choice
     except Refused:
         raise
     except Exception as error:
@@ -134,21 +136,55 @@ def admit(experiment: Experiment[Any], trials: Trials, kind: Engine, device: tor
     raise Refused("the last bits of a trial change with its company")
 
 
+def compiled(
+    experiment: Experiment[Any], trials: Trials, choice: EngineChoice, device: torch.device
+) -> EngineChoice:
+    """Return `choice` compiled, or as it is with the reason why it stays so."""
+    forth = _sound(experiment, trials, choice.lanes, device)
+    back = forth.take(np.arange(len(forth))[::-1])
+    with_compiler = replace(choice, compiled=True)
+    try:
+        eager = _trace(experiment, forth, choice, device)
+        found, turned, one = (
+            _trace(experiment, some, with_compiler, device)
+            for some in (forth, back, forth.take([0]))
+        )
+        for lane in range(len(forth)):
+            _compare(found, lane, eager, lane)
+        if device.type == "cpu":
+            _same_in_every_place(found, turned, one)
+    except Exception as error:  # noqa: BLE001 a compiler may raise anything; eager stands
+        why = str(error) if isinstance(error, Refused) else _first_line(error)
+        return replace(choice, reason=f"{choice.reason}; not compiled: {why}")
+    return replace(with_compiler, reason=f"{choice.reason}; compiled")
+
+
+def _same_in_every_place(forth: Trace, back: Trace, alone: Trace) -> None:
+    last = forth.losses.shape[1] - 1
+    if not all(_same_bits(forth, lane, back, last - lane) for lane in range(last + 1)):
+        raise Refused("the last bits of a trial change with its place")
+    if not _same_bits(forth, 0, alone, 0):
+        raise Refused("the last bits of a trial change with its company")
+
+
+def _sound(experiment: Experiment[Any], trials: Trials, n: int, device: torch.device) -> Trials:
+    """Return `n` trials, some of them alike, of which none raises."""
+    three, _ = _three_unlike(experiment, trials, device)
+    return three.take([i % len(three) for i in range(n)])
+
+
 def _trace(
-    experiment: Experiment[Any],
-    trials: Trials,
-    kind: Engine,
-    device: torch.device,
-    spare: int = 0,
+    experiment: Experiment[Any], trials: Trials, choice: EngineChoice, device: torch.device
 ) -> Trace:
-    lanes = TrialSteps(experiment, trials, kind, device, spare=spare)
-    found = [lanes.step() for _ in range(N_STEPS)]
+    lanes = TrialSteps(experiment, trials, choice, device)
+    gradients: list[Tensor] = []
+    losses = [lanes.step(lambda g: gradients.append(g.clone())) for _ in range(N_STEPS)]
     own = frozenset(experiment.measures).difference(ENGINE_MEASURES)
     return Trace(
-        torch.stack([loss for loss, _ in found]),
-        torch.stack([gradient for _, gradient in found]),
+        torch.stack(losses),
+        torch.stack(gradients),
         {name: t.clone() for name, t in lanes.state.frozen.items()},
-        lanes.engine.measure(own, found[-1][1]) if own else {},
+        lanes.engine.measure(own, gradients[-1]) if own else {},
     )
 
 
@@ -166,7 +202,7 @@ def _three_unlike(
     raised: Exception | None = None
     for place in [*apart, *(p for p in others if p not in apart)]:
         try:
-            trace = _trace(experiment, trials.take([place]), Engine.SEQUENTIAL, device)
+            trace = _trace(experiment, trials.take([place]), ONE_PLAIN, device)
         except Exception as error:  # noqa: BLE001 user code may raise anything
             raised = error
             continue
@@ -180,18 +216,19 @@ def _three_unlike(
     return trials.take([place for place, _ in found]), [trace for _, trace in found]
 
 
-def _compare(packed: Trace, alone: Trace, lane: int) -> None:
-    """Raise Refused where a lane's numbers are not those of the trial alone."""
-    _close("losses", packed.losses[:, lane], alone.losses[:, 0])
-    _close("gradients", packed.gradients[:, lane], alone.gradients[:, 0])
-    for name, tensor in packed.frozen.items():
-        if tensor.is_floating_point():
-            _close(f"buffer {name}", tensor[lane], alone.frozen[name][0])
-        elif not torch.equal(tensor[lane], alone.frozen[name][0]):
+def _compare(one: Trace, lane: int, other: Trace, other_lane: int) -> None:
+    """Raise Refused where a lane's numbers differ by more than rounding."""
+    _close("losses", one.losses[:, lane], other.losses[:, other_lane])
+    _close("gradients", one.gradients[:, lane], other.gradients[:, other_lane])
+    for name, tensor in one.frozen.items():
+        mine, theirs = tensor[lane], other.frozen[name][other_lane]
+        if mine.is_floating_point():
+            _close(f"buffer {name}", mine, theirs)
+        elif not torch.equal(mine, theirs):
             raise Refused(f"buffer {name} differs from the sequential run")
-    for name, value in packed.measures.items():
+    for name, value in one.measures.items():
         # Values may hang on a tie (accuracy of equal logits); shapes may not.
-        if value.shape[1:] != alone.measures[name].shape[1:]:
+        if value.shape[1:] != other.measures[name].shape[1:]:
             raise Refused(f"measure {name} has another shape than in the sequential run")
 
 
@@ -202,12 +239,12 @@ def _close(what: str, packed: Tensor, alone: Tensor) -> None:
         raise Refused(f"{what} differ from the sequential run")
 
 
-def _same_bits(packed: Trace, lane: int, alone: Trace) -> bool:
+def _same_bits(one: Trace, lane: int, other: Trace, other_lane: int) -> bool:
     pairs = [
-        (packed.losses[:, lane], alone.losses[:, 0]),
-        (packed.gradients[:, lane], alone.gradients[:, 0]),
-        *((packed.frozen[name][lane], alone.frozen[name][0]) for name in packed.frozen),
-        *((packed.measures[name][lane], alone.measures[name][0]) for name in packed.measures),
+        (one.losses[:, lane], other.losses[:, other_lane]),
+        (one.gradients[:, lane], other.gradients[:, other_lane]),
+        *((t[lane], other.frozen[name][other_lane]) for name, t in one.frozen.items()),
+        *((t[lane], other.measures[name][other_lane]) for name, t in one.measures.items()),
     ]
     return all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs)
 

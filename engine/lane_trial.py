@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
 
+from phasecube.engine.experiment import Experiment
 from phasecube.engine.streams import Stream
 
 
@@ -59,3 +63,34 @@ class LaneTrial:
         if self._gradient is None:
             raise AttributeError("trial.gradient stands in measure() only; loss() has none yet")
         return self._gradient
+
+
+@dataclass(frozen=True)
+class LaneCode:
+    """What a lane computes with, none of it a lane's own: every tensor is an argument."""
+
+    experiment: Experiment[Any]
+    model: nn.Module
+    static: Mapping[str, Any]
+    places: Mapping[str, int]
+    dtype: torch.dtype
+
+    def trial(
+        self,
+        weights: Mapping[str, Tensor],
+        frozen: Mapping[str, Tensor],
+        vector_V: Tensor,
+        data: Mapping[str, Tensor],
+        key_2: Tensor,
+        step: Tensor,
+        gradient: Mapping[str, Tensor] | None = None,
+    ) -> LaneTrial:
+        """Return the trial of one lane."""
+        both = {**weights, **frozen}
+
+        def model(*inputs: Any) -> Any:
+            return functional_call(self.model, both, inputs)
+
+        params = LaneParams(self.static, self.places, vector_V)
+        rng = Stream.traced(key_2, step, self.dtype)
+        return LaneTrial(params, data, weights, rng, model, gradient)

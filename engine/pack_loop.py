@@ -57,7 +57,7 @@ class Group:
     def _adopt(self, all_lanes: PackState, keep: Rows) -> Tensor:
         """Go on with the lanes at `keep`; return the places that the new rows were taken from."""
         choice = self._choice
-        places = with_spare(choice.engine, keep, choice.spare)
+        places = with_spare(choice, keep)
         self.n_lanes = len(keep)  # spare lanes come after these
         alike = np.array_equal(places, np.arange(len(all_lanes)))
         self.state = state = all_lanes if alike else all_lanes.take(places)
@@ -66,9 +66,7 @@ class Group:
         for name in self._rule.moments:
             # A moment that the lanes' old company did not need is still at zero.
             state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
-        self._engine: StepEngine = step_engine(
-            choice.engine, self._experiment, self._model, state, compiled=choice.compiled
-        )
+        self._engine: StepEngine = step_engine(choice, self._experiment, self._model, state)
         return torch.from_numpy(places).to(device)
 
     def train(self, watch: Watch) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phasecube.engine.choice import EngineChoice
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.optimizers.choose import update_rule
 from phasecube.engine.out_of_memory import is_out_of_memory
@@ -22,6 +24,7 @@ GAIN = 1.10  # twice the lanes must train this much faster to be worth their mem
 MISSES = 2  # in a row, because a busy machine may spoil one timing
 TIMED_S = 0.03  # of steps for each number of lanes, after one that is not timed
 MIN_STEPS = 3
+ONE_PLAIN = EngineChoice(Engine.SEQUENTIAL, 1, False, "one plain trial after another")
 MEMORY_SHARE = 0.25  # of what is free: other workers of this machine take their part
 MEMORY_FACTOR = 2.0  # measured use over predicted: 1.4 to 3.7 (allocator, temporaries)
 
@@ -33,30 +36,27 @@ class TrialSteps:
         self,
         experiment: Experiment[Any],
         trials: Trials,
-        kind: Engine,
+        choice: EngineChoice,
         device: torch.device,
-        *,
-        spare: int = 0,
-        compiled: bool = False,
     ) -> None:
         self.n_lanes = len(trials)
-        trials = trials.take(with_spare(kind, np.arange(len(trials)), spare))
+        trials = trials.take(with_spare(choice, np.arange(len(trials))))
         self.state, model = build_state(experiment, trials, device)
-        self.engine = step_engine(kind, experiment, model, self.state, compiled=compiled)
         state = self.state
+        self.engine = step_engine(choice, experiment, model, state)
         self._rule = update_rule(trials, state.layout.slices, state.dtype, device)
         for name in self._rule.moments:
             state.moments[name] = torch.zeros_like(state.weights_KP)
 
-    def step(self) -> tuple[Tensor, Tensor]:
-        """Train one step and return the losses [K] and gradients [K, P] it started from."""
+    def step(self, keep: Callable[[Tensor], None] = lambda gradient_KP: None) -> Tensor:  # noqa: ARG005
+        """Train one step and return the losses [K] it started from; `keep` sees the gradient."""
         state = self.state
         losses_K, gradient_KP = self.engine.gradient()
-        found = (losses_K, gradient_KP.clone())
+        keep(gradient_KP)
         self._rule.update(state.weights_KP, gradient_KP, state.moments, state.step)
         state.step += 1
         state.steps_K.add_(1)
-        return found
+        return losses_K
 
     def rate(self) -> float:
         """Return trial-steps per second: lanes over the fastest of a few steps."""
@@ -64,8 +64,7 @@ class TrialSteps:
         fastest_s, total_s, n = float("inf"), 0.0, 0
         while n < MIN_STEPS or total_s < TIMED_S:
             began_s = time.perf_counter()
-            losses_K, _ = self.step()
-            losses_K.cpu()  # waits for a GPU
+            self.step().cpu()  # waits for a GPU
             step_s = time.perf_counter() - began_s
             fastest_s, total_s, n = min(fastest_s, step_s), total_s + step_s, n + 1
         return self.n_lanes / fastest_s
@@ -74,19 +73,18 @@ class TrialSteps:
 def probe(
     experiment: Experiment[Any],
     trials: Trials,
-    kind: Engine,
+    choice: EngineChoice,
     device: torch.device,
     *,
-    spare: int,
     may_decline: bool,
 ) -> tuple[int, str]:
-    """Return the number of lanes and why; 0 where one plain trial after another is faster."""
-    alone = TrialSteps(experiment, trials.take([0]), Engine.SEQUENTIAL, device).rate()
-    most = min(len(trials), _lanes_that_fit(experiment, trials, kind, device))
+    """Return the number of lanes for `choice` and why; 0 where plain trials are faster."""
+    alone = TrialSteps(experiment, trials.take([0]), ONE_PLAIN, device).rate()
+    most = min(len(trials), _lanes_that_fit(experiment, trials, choice, device))
     best, best_rate, lanes, misses = 1, 0.0, min(2, most), 0
     while misses < MISSES:
         try:
-            steps = TrialSteps(experiment, trials.take(np.arange(lanes)), kind, device, spare=spare)
+            steps = TrialSteps(experiment, trials.take(np.arange(lanes)), choice, device)
             rate = steps.rate()
         except Exception as error:
             if is_out_of_memory(error):
@@ -106,7 +104,7 @@ def probe(
 
 
 def _lanes_that_fit(
-    experiment: Experiment[Any], trials: Trials, kind: Engine, device: torch.device
+    experiment: Experiment[Any], trials: Trials, choice: EngineChoice, device: torch.device
 ) -> int:
     """Return how many lanes the free memory holds, from what one lane keeps."""
     saved: dict[int, int] = {}
@@ -116,13 +114,14 @@ def _lanes_that_fit(
         saved[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    one = TrialSteps(experiment, trials.take([0]), kind, device)
+    one = TrialSteps(experiment, trials.take([0]), choice, device)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         one.step()
     state = one.state
     kept = [state.weights_KP] * 3 + [*state.moments.values(), *state.data.values()]
     size = sum(t.numel() * t.element_size() for t in kept) + sum(saved.values())
-    return max(1, int(MEMORY_SHARE * free_bytes(device) / (MEMORY_FACTOR * size)))
+    per_lane = MEMORY_FACTOR * size / len(state)
+    return max(1, int(MEMORY_SHARE * free_bytes(device) / per_lane))
 
 
 def free_bytes(device: torch.device) -> int:

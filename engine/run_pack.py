@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -165,4 +166,5 @@ class _PackRun:
         if saved is not None:
             state.restore(saved.tensors, saved.step)
         elapsed_s = 0.0 if saved is None else saved.elapsed_s
-        return Group(self._experiment, model, state, self._choice, self._recorder, elapsed_s)
+        choice = replace(self._choice, lanes=self._lanes)
+        return Group(self._experiment, model, state, choice, self._recorder, elapsed_s)

@@ -7,33 +7,43 @@ is part of a row's status.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import grad_and_value, vmap
 
+from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import seed_of
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
-from phasecube.engine.lane_trial import LaneParams, LaneTrial
+from phasecube.engine.lane_trial import LaneCode, LaneParams, LaneTrial
 from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
 
 Tensors = Mapping[str, Tensor]
 Lanes = npt.NDArray[np.int64]
+# The lanes' function of an experiment, its static parameters and a number of lanes. All
+# that differs between packs is an argument, so it serves every pack of this process.
+_COMPILED: dict[Any, tuple[LaneCode, Callable[..., Any]]] = {}
+MAX_COMPILED = 64
 
 
-def with_spare(kind: Engine, lanes: Lanes, spare: int) -> Lanes:
+def with_spare(choice: EngineChoice, lanes: Lanes) -> Lanes:
     """Return `lanes`, and behind them the last one again for each copy to be trained beside."""
-    if kind is Engine.SEQUENTIAL:
+    if choice.engine is Engine.SEQUENTIAL:
         return lanes
-    # A batch of one goes to other matrix kernels than a batch of two or of sixty-four
-    # (a product with a vector, for one), which round differently.
-    copies = max(spare, 2 - len(lanes))
+    if choice.compiled:
+        # One number of lanes, so one compilation, and the same code whatever the company.
+        copies = max(2, choice.lanes + choice.spare) - len(lanes)
+    else:
+        # A batch of one goes to other matrix kernels than a batch of two or of sixty-four
+        # (a product with a vector, for one), which round differently.
+        copies = max(choice.spare, 2 - len(lanes))
     return np.concatenate([lanes, np.repeat(lanes[-1:], copies)])
 
 
@@ -48,57 +58,52 @@ class StepEngine(Protocol):
 
 
 def step_engine(
-    kind: Engine,
-    experiment: Experiment[Any],
-    model: nn.Module,
-    state: PackState,
-    *,
-    compiled: bool = False,
+    choice: EngineChoice, experiment: Experiment[Any], model: nn.Module, state: PackState
 ) -> StepEngine:
-    """Return the engine of `kind` for the lanes of `state`."""
-    if kind is Engine.VMAP_FORWARD:
-        return VmapForward(experiment, model, state, compiled=compiled)
-    if kind is Engine.VMAP_GRADIENT:
-        return VmapGradient(experiment, model, state, compiled=compiled)
-    if kind is Engine.SEQUENTIAL:
+    """Return the chosen engine for the lanes of `state`."""
+    if choice.engine is Engine.VMAP_FORWARD:
+        return VmapForward(experiment, model, state, compiled=choice.compiled)
+    if choice.engine is Engine.VMAP_GRADIENT:
+        return VmapGradient(experiment, model, state, compiled=choice.compiled)
+    if choice.engine is Engine.SEQUENTIAL:
         return Sequential(experiment, model, state)
-    raise ExperimentError(f"{kind.name.lower()} is no engine for an Experiment class")
+    raise ExperimentError(f"{choice.engine.name.lower()} is no engine for an Experiment class")
 
 
 class _Vmapped:
     """What both vmapped engines share: the lane's function and the measures."""
 
     def __init__(
-        self, experiment: Experiment[Any], model: nn.Module, state: PackState, *, compiled: bool
-    ) -> None:
-        self._experiment = experiment
-        self._model = model
-        self._state = state
-        self._measures: dict[frozenset[str], Callable[..., dict[str, Tensor]]] = {}
-        self._compiled = compiled
-
-    def _lane(
         self,
-        weights: Tensors,
-        frozen: Tensors,
-        vector_V: Tensor,
-        data: Tensors,
-        key_2: Tensor,
-        step: Tensor,
-        gradient: Tensors | None = None,
-    ) -> LaneTrial:
-        state = self._state
-        both = {**weights, **frozen}
+        experiment: Experiment[Any],
+        model: nn.Module,
+        state: PackState,
+        transform: Callable[[LaneCode], Callable[..., Any]],
+        *,
+        compiled: bool,
+    ) -> None:
+        self._state = state
+        code = LaneCode(experiment, model, state.trials.static, state.places, state.dtype)
+        self._measures: dict[frozenset[str], Callable[..., dict[str, Tensor]]] = {}
+        self._measured = self._code = code
+        if not compiled:
+            self._transformed = transform(code)
+            return
+        # One layout of memory, so one compilation: a shared row may stand there expanded.
+        state.data = {name: t.contiguous() for name, t in state.data.items()}
+        key = (
+            *(type(self), experiment, len(state), tuple(state.places)),
+            *(str(sorted(state.trials.static.items())), str(state.weights_KP.device)),
+        )
+        if key not in _COMPILED:
+            import torch._dynamo  # seconds of importing, which only compilation needs
 
-        def model(*inputs: Any) -> Any:
-            return functional_call(self._model, both, inputs)
-
-        params = LaneParams(state.trials.static, state.places, vector_V)
-        rng = Stream.traced(key_2, step, state.dtype)
-        return LaneTrial(params, data, weights, rng, model, gradient)
-
-    def _loss(self, weights: Tensors, *rest: Any) -> Tensor:
-        return scalar_loss(self._experiment, self._lane(weights, *rest))
+            # torch counts recompilations per line of code, and all of these share one.
+            torch._dynamo.config.recompile_limit = MAX_COMPILED
+            # fullgraph: where something cannot be compiled, say so and do not run it slowly.
+            function = torch.compile(transform(code), dynamic=False, fullgraph=True)
+            _COMPILED[key] = (code, function)
+        self._code, self._transformed = _COMPILED[key]
 
     def _inputs(self, frozen: Tensors) -> tuple[Any, ...]:
         state = self._state
@@ -106,16 +111,16 @@ class _Vmapped:
 
     def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
         """Return the wanted measures; buffers that a measure changes are thrown away."""
-        state = self._state
+        state, code = self._state, self._measured
         if wanted not in self._measures:
 
             def lane_measures(weights: Tensors, *rest: Any) -> dict[str, Tensor]:
-                return chosen_measures(self._experiment, self._lane(weights, *rest), wanted)
+                return chosen_measures(code.experiment, code.trial(weights, *rest), wanted)
 
             self._measures[wanted] = vmap(lane_measures, randomness="error")
         frozen = {name: t.clone() for name, t in state.frozen.items()}
         views = state.layout.views
-        self._model.eval()
+        code.model.eval()
         with torch.no_grad():
             return self._measures[wanted](
                 views(state.weights_KP), *self._inputs(frozen), views(gradient_KP)
@@ -128,19 +133,20 @@ class VmapForward(_Vmapped):
     def __init__(
         self, experiment: Experiment[Any], model: nn.Module, state: PackState, *, compiled: bool
     ) -> None:
-        super().__init__(experiment, model, state, compiled=compiled)
+        def losses(code: LaneCode) -> Callable[..., Any]:
+            return vmap(partial(_loss, code), randomness="error")
+
+        super().__init__(experiment, model, state, losses, compiled=compiled)
         views = state.layout.views(state.weights_KP)
         # Leaves that share the rows' memory: the update rule writes the rows in place.
         self._leaves = {name: view.detach().requires_grad_() for name, view in views.items()}
         self._tensors = list(self._leaves.values())
         self._ones_K = torch.ones(len(state), dtype=state.dtype, device=state.weights_KP.device)
-        losses = vmap(self._loss, randomness="error")
-        self._losses = torch.compile(losses) if compiled else losses
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the losses [K] and gradients [K, P]."""
-        self._model.train()
-        losses_K = self._losses(self._leaves, *self._inputs(self._state.frozen))
+        self._code.model.train()
+        losses_K = self._transformed(self._leaves, *self._inputs(self._state.frozen))
         # A vector of ones and not a sum: a lane that is NaN meets no other.
         found = torch.autograd.grad(losses_K, self._tensors, self._ones_K, allow_unused=True)
         return losses_K.detach(), _joined(found, self._tensors)
@@ -152,15 +158,16 @@ class VmapGradient(_Vmapped):
     def __init__(
         self, experiment: Experiment[Any], model: nn.Module, state: PackState, *, compiled: bool
     ) -> None:
-        super().__init__(experiment, model, state, compiled=compiled)
+        def gradients(code: LaneCode) -> Callable[..., Any]:
+            return vmap(grad_and_value(partial(_loss, code)), randomness="error")
+
+        super().__init__(experiment, model, state, gradients, compiled=compiled)
         self._views = state.layout.views(state.weights_KP)
-        gradients = vmap(grad_and_value(self._loss), randomness="error")
-        self._gradients = torch.compile(gradients) if compiled else gradients
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the losses [K] and gradients [K, P]."""
-        self._model.train()
-        found, losses_K = self._gradients(self._views, *self._inputs(self._state.frozen))
+        self._code.model.train()
+        found, losses_K = self._transformed(self._views, *self._inputs(self._state.frozen))
         return losses_K.detach(), _joined([found[n] for n in self._views], self._views.values())
 
 
@@ -228,6 +235,10 @@ class Sequential:
         state = self._state
         rng = Stream.traced(state.keys_K2[0], state.steps_K[0], state.dtype)
         return LaneTrial(self._params, self._data, weights, rng, self._model, gradient)
+
+
+def _loss(code: LaneCode, weights: Tensors, *rest: Any) -> Tensor:
+    return scalar_loss(code.experiment, code.trial(weights, *rest))
 
 
 def scalar_loss(experiment: Experiment[Any], trial: LaneTrial) -> Tensor:

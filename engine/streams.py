@@ -13,14 +13,12 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
+import torch
+from torch import Tensor
 
 Words = Any  # int64 words in [0, 2^32): numpy arrays and torch tensors share the arithmetic
 
@@ -64,6 +62,11 @@ def purpose_words(purpose: str) -> tuple[int, int]:
     return _two_words(b"purpose", purpose.encode())
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # hashlib has no trace
+def _purpose_words(purpose: str) -> tuple[int, int]:
+    return purpose_words(purpose)
+
+
 def _two_words(kind: bytes, text: bytes) -> tuple[int, int]:
     digest = blake2b(text, digest_size=8, person=kind).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
@@ -102,8 +105,6 @@ class Stream:
 
     def normal(self, purpose: str, shape: Sequence[int] = (), dtype: Any = None) -> Any:
         """Return numbers of the standard normal law (Box-Muller in float64)."""
-        import torch
-
         n = math.prod(shape)
         if self._dtype is not None:
             flat = _box_muller(self._uniform(purpose, n + n % 2, torch.float64))[:n]
@@ -133,8 +134,6 @@ class Stream:
             if np.dtype(dtype or np.float64) == np.float32:
                 return ((high >> 8) * 2.0**-24).astype(np.float32)
             return ((high << 21) | (self._words(purpose, n, 1) >> 11)) * 2.0**-53
-        import torch
-
         if (dtype or self._dtype) == torch.float64:
             number = (high << 21) | (self._words(purpose, n, 1) >> 11)
             return number.to(torch.float64) * 2.0**-53
@@ -145,17 +144,16 @@ class Stream:
         if n_blocks > 1 << PLANE_BIT:
             raise ValueError(f"one draw holds at most 2^32 numbers, got {n}")
         self.drawn = True
-        p0, p1 = purpose_words(purpose)
         first = plane << PLANE_BIT
         if self._dtype is None:
+            p0, p1 = purpose_words(purpose)
             index = np.arange(first, first + n_blocks, dtype=np.int64)
             # Arrays of one and not scalars: numpy warns of every scalar product that wraps.
             step, p0_1, p1_1 = (np.array([word], np.int64) for word in (self._step, p0, p1))
             words = philox((index, step, p0_1, p1_1), self._key)
             return np.stack(np.broadcast_arrays(*words), -1).reshape(-1)[:n]
-        import torch
-
         k0, k1 = self._key
+        p0, p1 = _purpose_words(purpose)
         block = torch.arange(first, first + n_blocks, device=k0.device)
         zero = torch.zeros_like(block)
         words = philox((block, zero + self._step, zero + p0, zero + p1), (k0, k1))
@@ -164,8 +162,6 @@ class Stream:
 
 def _box_muller(uniform_n: Tensor) -> Tensor:
     """Return n standard normals from n uniforms, n even, float64."""
-    import torch
-
     pair = uniform_n.reshape(-1, 2)
     radius = (-2.0 * torch.log1p(-pair[:, 0])).sqrt()
     angle = (2.0 * math.pi) * pair[:, 1]
@@ -180,8 +176,6 @@ def _host_normal(key: tuple[int, int], step: int, purpose: str, n: int) -> npt.N
 
 @lru_cache(maxsize=64)
 def _kept_normal(key: tuple[int, int], step: int, purpose: str, n: int) -> npt.NDArray[np.float64]:
-    import torch
-
     # torch also on the host: its log and cos round as the traced path's do.
     stream = Stream.traced(torch.tensor(key), torch.tensor(step), torch.float64)
     found: npt.NDArray[np.float64] = stream.normal(purpose, (n,)).numpy()

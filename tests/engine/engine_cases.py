@@ -132,13 +132,14 @@ def run(
     rule: RecordRule | None = None,
     stop: StopRule | None = None,
     record: PackRecord | None = None,
+    choice: EngineChoice | None = None,
     **options: Any,
 ) -> PackRecord:
     rule = rule or every_step(experiment, trials.static["steps"])
     record = record or PackRecord.empty(int(trials.lanes.max()) + 1, rule)
     failures: list[str] = []
     options.setdefault("on_failure", lambda lane, text: failures.append(text))
-    choice = EngineChoice(engine, lanes, False, "asked for by a test", spare)
+    choice = choice or EngineChoice(engine, lanes, False, "asked for by a test", spare)
     run_pack(experiment, trials, record, rule, stop or StopRule(), choice, **options)
     assert not failures, failures[0]
     return record
