@@ -30,7 +30,7 @@ from phasecube.engine.allocator import keep_large_blocks
 from phasecube.engine.experiment import Experiment, Measure, Params
 from phasecube.engine.load import load_experiment
 from phasecube.engine.params import parameters
-from phasecube.engine.probe import TrialSteps
+from phasecube.engine.probe import ONE_PLAIN, TrialSteps
 from phasecube.engine.record import Engine
 from phasecube.engine.trials import Trials
 
@@ -134,7 +134,7 @@ def trials_of(workload: Workload, n_trials: int) -> Trials:
 def plain_torch(workload: Workload, trials: Trials) -> Callable[[], None]:
     """One trial as a researcher writes it: module, optimizer, backward, step."""
     lanes = TrialSteps(
-        workload.experiment, trials.take([0]), Engine.SEQUENTIAL, torch.device("cpu")
+        workload.experiment, trials.take([0]), ONE_PLAIN, torch.device("cpu")
     )
     engine: Any = lanes.engine
     weights = [w.detach().clone().requires_grad_() for w in engine._tensors]
@@ -191,11 +191,11 @@ def main() -> None:
         chosen = trials.take(np.arange(lanes))
         steps: dict[str, tuple[Callable[[], Any], int]] = {
             "packed": (
-                TrialSteps(workload.experiment, chosen, packed_choice.engine, cpu).step,
+                TrialSteps(workload.experiment, chosen, packed_choice, cpu).step,
                 lanes,
             ),
             "sequential": (
-                TrialSteps(workload.experiment, trials.take([0]), Engine.SEQUENTIAL, cpu).step,
+                TrialSteps(workload.experiment, trials.take([0]), ONE_PLAIN, cpu).step,
                 1,
             ),
             "plain": (plain_torch(workload, trials), 1),
