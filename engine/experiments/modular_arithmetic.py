@@ -266,4 +266,4 @@ def _ipr(trial: Trial) -> Tensor:
     ratios = inverse_participation_ratio(
         torch.stack(rows_NP)[..., order], constant_mode=params.ipr_constant_mode
     )
-    return ratios.mean()
+    return ratios.nanmean()  # a neuron that decayed to exact zeros has no spectrum

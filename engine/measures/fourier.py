@@ -15,7 +15,9 @@ def inverse_participation_ratio(rows_NP: Tensor, *, constant_mode: bool = True) 
 
     Reference: Gromov 2023, arXiv:2301.02679; Doshi et al. 2023, arXiv:2310.13061 (r = 2).
     """
-    modes: Tensor = torch.fft.rfft(rows_NP)
+    # Decay leaves dead neurons whose squares would underflow; the ratio knows no scale.
+    scaled_NP = rows_NP / rows_NP.abs().amax(-1, keepdim=True)
+    modes: Tensor = torch.fft.rfft(scaled_NP)
     power_NF = modes.real.square() + modes.imag.square()
     if not constant_mode:
         power_NF = power_NF[..., 1:]

@@ -75,3 +75,11 @@ def test_only_the_constant_mode_makes_the_two_ratios_differ() -> None:
     # rfft powers: constant (23)^2, cosine (23 / 2)^2, so shares 4/5 and 1/5.
     expected = (4 / 5) ** 2 + (1 / 5) ** 2
     assert inverse_participation_ratio(lifted_P).item() == pytest.approx(expected)
+
+
+def test_a_decayed_neuron_keeps_its_ratio_and_a_vanished_one_has_none() -> None:
+    row_P = torch.randn(23, generator=torch.Generator().manual_seed(0))
+    ratio = inverse_participation_ratio(row_P)
+    # Squares of 1e-30 are below the smallest float32; nine operations round at 6e-8 each.
+    torch.testing.assert_close(inverse_participation_ratio(row_P * 1e-30), ratio, rtol=1e-5, atol=0)
+    assert inverse_participation_ratio(torch.zeros(23)).isnan()
