@@ -21,6 +21,8 @@ from pydantic import (
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"takes a finite number; got {value}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"takes a whole number of 64 bits; got {value}")
     if not isinstance(value, bool | int | float | str):
         raise ValueError(  # noqa: TRY004 - pydantic gathers ValueErrors only
             f"takes a number, a text, true or false; got {value!r}"
@@ -123,12 +125,24 @@ class AxisSection(Section):
             raise ValueError(
                 f"an axis takes exactly one of values, linear, geometric, integers; got {found}"
             )
-        values = self.expanded()
-        if self.scale == "log" and any(isinstance(v, str) or v <= 0 for v in values):
+        if self.scale == "log" and any(isinstance(v, str) or v <= 0 for v in self._ends()):
             raise ValueError(
                 "a log scale needs values > 0; take out those that are not, or use scale = 'linear'"
             )
         return self
+
+    def _ends(self) -> list[Scalar]:
+        """Return values that hold the smallest; a range is not written out."""
+        ranges = (self.linear, self.geometric, self.integers)
+        return next(([r.start, r.stop] for r in ranges if r is not None), list(self.values or []))
+
+    def __len__(self) -> int:
+        for source in (self.linear, self.geometric):
+            if source is not None:
+                return source.count
+        if self.integers is not None:
+            return (self.integers.stop - self.integers.start) // self.integers.step + 1
+        return len(self.values or [])
 
     def expanded(self) -> list[Scalar]:
         """Return the values of the axis, ranges written out."""

@@ -11,11 +11,13 @@ from phasecube.sweeps.columns import Table, spread
 from phasecube.sweeps.faults import first_few
 from phasecube.sweeps.sweep import Sweep
 
+MAX_RECORDS = 100_000
+
 
 def combination_faults(
     sweep: Sweep, experiment: Any, schema: Mapping[str, Param], places: Mapping[str, str]
 ) -> list[Fault]:
-    """Return the faults of expressions, conditions, and of `Params.faults`.
+    """Return the faults of expressions, conditions, cadences, and of `Params.faults`.
 
     `places` says where the file sets each parameter.
     """
@@ -23,10 +25,28 @@ def combination_faults(
         table, _ = spread(sweep, schema)
     except SpecError as error:
         return list(error.faults)
+    faults = _too_many_records(sweep, table)
     params_type = getattr(experiment, "params_type", None)
-    if params_type is None:
-        return []
-    return _cross_faults(table, params_type, places)
+    if params_type is not None:
+        faults += _cross_faults(table, params_type, places)
+    return faults
+
+
+def _too_many_records(sweep: Sweep, table: Table) -> list[Fault]:
+    """Return the cadences that no store could hold, before they are written out."""
+    column = table.columns.get("steps")
+    last = max(column.values) if column is not None else table.constants["steps"]
+    faults = []
+    for key in ("steps", "vector_steps"):
+        cadence = getattr(sweep.record, key)
+        every = getattr(cadence, "every", None)
+        if every is not None and last // every > MAX_RECORDS:
+            message = (
+                f"every = {every} of {last:,} steps is {last // every:,} records a trial, more "
+                f"than {MAX_RECORDS:,}; raise it, or use {{ log = 100 }}"
+            )
+            faults.append(Fault(f"record.{key}", message))
+    return faults
 
 
 def _cross_faults(table: Table, params_type: Any, places: Mapping[str, str]) -> list[Fault]:

@@ -67,14 +67,26 @@ class Meaning:
             self.add(path, f"{name!r} is a name the cube keeps for itself; call the axis otherwise")
         else:
             self.known_name(name, path)
-        values: list[Any] = []
+        values = self._typed_values(name, section, path)
+        return Axis(name, tuple(values), section.shown_scale(), section.unit, section.label)
+
+    def _typed_values(self, name: str, section: AxisSection, path: str) -> list[Any]:
+        limit = self.file.resources.max_trials
+        if len(section) > limit:
+            self.add(
+                path,
+                f"has {len(section):,} values, more than resources.max_trials = {limit:,}; "
+                "take values out, or raise the limit",
+            )
+            return []
+        values: dict[tuple[type, Any], None] = {}
         for place, value in enumerate(self._values(name, section)):
             at = f"{path}.values[{place}]" if section.values else path
-            value = self.typed(name, at, value)
-            if any(value == v and type(value) is type(v) for v in values):
-                self.add(at, f"{value!r} stands twice on this axis; name each value once")
-            values.append(value)
-        return Axis(name, tuple(values), section.shown_scale(), section.unit, section.label)
+            found = self.typed(name, at, value)
+            if (type(found), found) in values:
+                self.add(at, f"{found!r} stands twice on this axis; name each value once")
+            values[type(found), found] = None
+        return [value for _, value in values]
 
     def _values(self, name: str, section: AxisSection) -> list[Any]:
         param = self.schema.get(name) if self.schema else None

@@ -48,10 +48,14 @@ Steps = Annotated[
 ]
 
 
+MOST = 1_000_000
+
+
 def _number_or_auto(value: Any) -> Any:
-    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+    is_whole = isinstance(value, int) and not isinstance(value, bool)
+    if value == "auto" or (is_whole and 1 <= value <= MOST):
         return value
-    raise ValueError(f"takes a whole number from 1 on, or 'auto'; got {value!r}")
+    raise ValueError(f"takes a whole number from 1 to {MOST:,}, or 'auto'; got {value!r}")
 
 
 NumberOrAuto = Annotated[int | Literal["auto"], BeforeValidator(_number_or_auto)]
@@ -107,7 +111,7 @@ class ResourcesSection(Section):
     compile: bool = Field(False, description="torch.compile the step")
     checkpoint_every_s: float = Field(60.0, gt=0)
     trial_walltime_s: float | None = Field(None, gt=0)
-    max_trials: Whole = Field(1_000_000, ge=1, description="refuse a larger sweep")
+    max_trials: Whole = Field(1_000_000, ge=1, le=100_000_000, description="refuse a larger sweep")
 
 
 class SweepFile(Section):

@@ -211,6 +211,16 @@ CASES: dict[str, tuple[str, list[str]]] = {
         '[record]\nmeasures = ["val_loss", "norms"]\n[stop]\ntarget = { measure = "norms", above = 0.9 }',
         ["stop.target.measure: 'norms' is a vector; name one of val_loss"],
     ),
+    "too many records": (
+        "[fixed]\nsteps = 2_000_000_000\n[record]\nsteps = { every = 5 }",
+        [
+            "record.steps: every = 5 of 2,000,000,000 steps is 400,000,000 records a trial, more than 100,000; raise it, or use { log = 100 }"
+        ],
+    ),
+    "a number of more than 64 bits": (
+        "[fixed]\nseed = 99999999999999999999",
+        ["fixed.seed: takes a whole number of 64 bits; got 99999999999999999999"],
+    ),
     "negative step": (
         "[record]\nsteps = [-1, 5]",
         ["record.steps[0]: input should be greater than or equal to 0; got -1"],
@@ -347,6 +357,12 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "axes: lr 2000 x noise 2000 = 4,000,000 cells, more than resources.max_trials = 1,000,000; take values out, or raise the limit"
         ],
     ),
+    "axis too long": (
+        "[axes.seed]\nintegers = { start = 0, stop = 1_000_000_000_000 }",
+        [
+            "axes.seed: has 1,000,000,000,001 values, more than resources.max_trials = 1,000,000; take values out, or raise the limit"
+        ],
+    ),
     "analysis kind": (
         '[[analyses]]\nkind = "groking"',
         [
@@ -365,7 +381,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     ),
     "lanes": (
         "[resources]\nlanes = 0",
-        ["resources.lanes: takes a whole number from 1 on, or 'auto'; got 0"],
+        ["resources.lanes: takes a whole number from 1 to 1,000,000, or 'auto'; got 0"],
     ),
     "engine": (
         '[resources]\nengine = "fast"',
