@@ -72,23 +72,23 @@ def test_help_and_status_import_nothing_heavy(command: list[str], folder: Path) 
     assert "HEAVY []" in done.stdout, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("command", [["--help"], ["status", "studies/teacher"]], ids=str)
-def test_help_and_status_answer_within_four_tenths_of_a_second(
-    command: list[str], folder: Path
-) -> None:
+def processor_s(command: list[str], folder: Path) -> float:
+    """The least processor time of five runs: waiting for others is not the command's fault."""
     times_s = []
     for _ in range(5):
-        # Processor time of the child: a busy machine is not the command's fault.
         before = os.times()
-        said(*command, folder=folder)
+        subprocess.run([sys.executable, *command], cwd=folder, check=True, capture_output=True)
         after = os.times()
-        times_s.append(
-            after.children_user
-            + after.children_system
-            - before.children_user
-            - before.children_system
-        )
-    assert min(times_s) <= 0.4
+        user_s = after.children_user - before.children_user
+        times_s.append(user_s + after.children_system - before.children_system)
+    return min(times_s)
+
+
+def test_help_and_status_answer_within_four_tenths_of_a_second(folder: Path) -> None:
+    # Importing numpy takes 0.15 s on the machine the claim was made on, more on a busy one.
+    slowness = max(1.0, processor_s(["-c", "import numpy"], folder) / 0.15)
+    for command in (["--help"], ["status", "studies/teacher"]):
+        assert processor_s(["-m", "phasecube", *command], folder) <= 0.4 * slowness
 
 
 def test_running_a_finished_study_again_runs_nothing(folder: Path) -> None:
