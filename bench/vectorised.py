@@ -133,9 +133,7 @@ def trials_of(workload: Workload, n_trials: int) -> Trials:
 
 def plain_torch(workload: Workload, trials: Trials) -> Callable[[], None]:
     """One trial as a researcher writes it: module, optimizer, backward, step."""
-    lanes = TrialSteps(
-        workload.experiment, trials.take([0]), ONE_PLAIN, torch.device("cpu")
-    )
+    lanes = TrialSteps(workload.experiment, trials.take([0]), ONE_PLAIN, torch.device("cpu"))
     engine: Any = lanes.engine
     weights = [w.detach().clone().requires_grad_() for w in engine._tensors]
     for (name, _), weight in zip(engine._weights.items(), weights):
