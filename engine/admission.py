@@ -118,7 +118,7 @@ def admit(
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*performance drop.*")
             lanes = TrialSteps(experiment, three, choice, device)
-            needed = spare_lanes(lanes.step, len(three)) if device.type == "cpu" else 0
+            needed = spare_lanes(lanes.step) if device.type == "cpu" else 0
             for spare in [needed, *(n for n in SPARE_LANES if n > needed)]:
                 choice = replace(choice, spare=spare)
                 packed = _trace(experiment, three, choice, device)

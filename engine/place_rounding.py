@@ -13,47 +13,45 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 REST = 31  # numbers left to scalar code: two vectors of 16 float32 (AVX-512), less one
 ROUND_BY_PLACE = frozenset(
     {
-        *("sigmoid", "gelu", "gelu_backward", "silu", "silu_backward", "elu", "elu_backward"),
-        *("softplus", "softplus_backward", "mish", "mish_backward", "exp2", "sinh", "cosh"),
-        *("atanh", "pow", "atan2", "hypot", "logaddexp", "logaddexp2"),
+        *("sigmoid", "special_expit", "gelu", "silu", "elu", "selu", "celu", "softplus", "mish"),
+        *("exp2", "special_exp2", "sinh", "cosh", "atanh", "arctanh", "atan2", "arctan2"),
+        *("pow", "rpow", "float_power", "hypot", "logaddexp", "logaddexp2"),
     }
 )
 EXACT_POWERS = (0, 0.5, 1, 2, 3, -1)  # written as products, roots and quotients
 
 
-class PlaceRounding(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """While active, finds how many spare lanes what is computed needs."""
+class PlaceRounding(TorchFunctionMode):
+    """While active, finds how many spare lanes what is computed under vmap needs."""
 
-    def __init__(self, n_lanes: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._n_lanes = n_lanes
+    def __init__(self) -> None:
+        super().__init__()
         self.spare: int = 0
 
-    def __torch_dispatch__(
+    def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        """Run the operation, noting how small a lane's part of its result is."""
+        """Run the operation, noting how many numbers a lane's part of its result holds."""
         result = func(*args, **(kwargs or {}))
-        name = func.overloadpacket.__name__.rstrip("_")
+        name = getattr(func, "__name__", "").strip("_")
         if name in ROUND_BY_PLACE and isinstance(result, Tensor) and not _exact(name, args):
-            per_lane = max(1, result.numel() // self._n_lanes)
-            self.spare = max(self.spare, -(-REST // per_lane))
+            self.spare = max(self.spare, -(-REST // max(1, result.numel())))
         return result
 
 
 def _exact(name: str, args: tuple[Any, ...]) -> bool:
-    power = args[1] if name == "pow" else None
+    power = args[1] if name == "pow" and len(args) > 1 else None
     return isinstance(power, int | float) and power in EXACT_POWERS
 
 
-def spare_lanes(run: Callable[[], Any], n_lanes: int) -> int:
-    """Return how many lanes are to be trained beside those of `run`, which has `n_lanes`."""
-    found = PlaceRounding(n_lanes)
+def spare_lanes(run: Callable[[], Any]) -> int:
+    """Return how many lanes are to be trained beside those of `run`, one vmapped step."""
+    found = PlaceRounding()
     with found:
         run()
     return found.spare

@@ -62,9 +62,13 @@ def purpose_words(purpose: str) -> tuple[int, int]:
     return _two_words(b"purpose", purpose.encode())
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # hashlib has no trace
 def _purpose_words(purpose: str) -> tuple[int, int]:
     return purpose_words(purpose)
+
+
+# What torch.compiler.assume_constant_result does, without the two seconds of importing the
+# compiler: hashlib cannot be traced.
+_purpose_words._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def _two_words(kind: bytes, text: bytes) -> tuple[int, int]:

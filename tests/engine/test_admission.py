@@ -14,6 +14,7 @@ from phasecube.engine.admission import choose_engine
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
+from phasecube.engine.place_rounding import spare_lanes
 from phasecube.engine.record import Engine, PackRecord
 
 
@@ -149,3 +150,21 @@ def test_a_compiled_pack_is_the_eager_one_to_rounding_and_its_lanes_are_their_ow
     assert np.array_equal(few[[5, 2]], compiled[[5, 2]])
     # As for the other engines: 20 steps of some 10^3 operations of 1e-16.
     np.testing.assert_allclose(compiled, eager, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("operation", "n", "spare"),
+    [
+        (torch.tanh, 40, 0),
+        (torch.sigmoid, 40, 1),
+        (lambda x: x.sigmoid(), 10, 4),
+        (nn.functional.silu, 31, 1),
+        (nn.GELU(), 1, 31),
+        (lambda x: x**2, 1, 0),
+        (lambda x: x.abs() ** 1.5, 20, 2),
+        (lambda x: 2**x, 40, 1),
+    ],
+)
+def test_a_scalar_rest_falls_into_spare_lanes_only(operation, n: int, spare: int) -> None:
+    x_Kn = torch.randn(4, n)
+    assert spare_lanes(lambda: torch.func.vmap(operation)(x_Kn)) == spare
