@@ -19,6 +19,8 @@ from phasecube.engine.store import write_by_rename
 from phasecube.sweeps.plan import Plan
 
 ENGINES = "engines.json"
+LIKE = "like"  # field of a choice that was taken over: the group it was probed for
+NEAR = 2.0  # doubling a size moves the best number of lanes by about one step of the probe
 REQUEST: Mapping[Engine, EngineRequest] = {
     Engine.VMAP_FORWARD: "vmap",
     Engine.VMAP_GRADIENT: "vmap_gradient",
@@ -43,7 +45,7 @@ class EngineChoices:
             group: REQUEST.get(Engine(int(engine_G[group])), asked) for group in self._keys
         }
         saved = _read(self._path)
-        lanes = plan.sweep.resources.lanes
+        lanes = self._lanes = plan.sweep.resources.lanes
         self.known: dict[int, ChoiceFields] = {}
         for group, key in self._keys.items():
             choice = saved.get(key)
@@ -55,11 +57,35 @@ class EngineChoices:
                 choice = {**choice, "lanes": lanes, "reason": "lanes as the sweep asks"}
             self.known[group] = choice
 
+    def like(self, group: int) -> ChoiceFields | None:
+        """Return the choice of a probed group that costs much the same, or None.
+
+        Much the same: numbers within a factor of NEAR, all else equal, steps left aside.
+        """
+        if self._lanes != "auto":
+            return None  # nothing to probe
+        mine = json.loads(self._keys[group])
+        for other, choice in self.known.items():
+            if LIKE not in choice and _near(mine, json.loads(self._keys[other])):
+                return {**choice, LIKE: self._keys[other]}
+        return None
+
     def add(self, group: int, choice: ChoiceFields) -> None:
         """Note the choice of a group and publish it by rename."""
         self.known[group] = choice
         saved = {**_read(self._path), self._keys[group]: choice}
         write_by_rename(self._path, json.dumps(saved, indent=1).encode())
+
+
+def _near(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
+    return all(_alike(value, two.get(name)) for name, value in one.items() if name != "steps")
+
+
+def _alike(one: Any, two: Any) -> bool:
+    numbers = all(
+        isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in (one, two)
+    )
+    return bool(1 / NEAR <= one / two <= NEAR) if numbers else bool(one == two)
 
 
 def _keys(plan: Plan) -> dict[int, str]:

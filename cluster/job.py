@@ -20,6 +20,7 @@ class PackJob:
     run: int  # which line of runs.jsonl
     choice: ChoiceFields | None = None  # None: choose, and say so at once
     requested_engine: EngineRequest = "auto"
+    like: ChoiceFields | None = None  # the choice of a shape much like this one, if any was probed
     attempt: int = 1
 
     def to_line(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from phasecube.cluster.job import ChoiceFields, EngineRequest, PackJob
 
@@ -21,14 +21,16 @@ class PackQueue:
         self,
         packs: Sequence[tuple[int, int]],
         run: int,
-        choices: Mapping[int, ChoiceFields],
-        requested: Mapping[int, EngineRequest],
+        choices: Mapping[int, ChoiceFields] | None = None,
+        requested: Mapping[int, EngineRequest] | None = None,
+        like: Callable[[int], ChoiceFields | None] = lambda group: None,  # noqa: ARG005
     ) -> None:
         self._waiting = deque(packs)  # (pack, group)
         self._running: dict[int, PackJob] = {}
-        self._choices = dict(choices)
+        self._choices = dict(choices or {})
+        self._like = like
         self._choosing: set[int] = set()
-        self._requested = requested
+        self._requested = requested or {}
         self._run = run
         self._deaths: dict[int, int] = {}
 
@@ -46,11 +48,13 @@ class PackQueue:
         else:
             return None
         choice = self._choices.get(group)
+        like = None
         if choice is None:
             self._choosing.add(group)
+            like = self._like(group)
         attempt = self._deaths.get(pack, 0) + 1
         requested = self._requested.get(group, "auto")
-        job = PackJob(pack, group, self._run, choice, requested, attempt)
+        job = PackJob(pack, group, self._run, choice, requested, like, attempt)
         self._running[pack] = job
         return job
 

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from phasecube.cluster.engine_choices import LIKE, REQUEST
 from phasecube.cluster.failures import note_failure
-from phasecube.cluster.job import ChoiceFields, Event, EventKind, PackJob
+from phasecube.cluster.job import ChoiceFields, EngineRequest, Event, EventKind, PackJob
 from phasecube.cluster.outcomes import count_outcomes
 from phasecube.cluster.study import PLAN, STORE, checkpoint_path
 from phasecube.engine.allocator import keep_large_blocks
 from phasecube.engine.choice import EngineChoice
-from phasecube.engine.errors import StoreError
+from phasecube.engine.errors import ExperimentError, StoreError
 from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.store import Store
@@ -92,9 +93,10 @@ class PackRunner:
             note_failure(self.study, job.pack, row, trials.params(place), text)
 
         if len(trials):
-            choice = self._choice(job, trials)
-            if job.choice is None:
-                tell(event("chosen", choice=to_fields(choice)))
+            fields = job.choice
+            if fields is None:
+                fields = self._choose(job, trials)
+                tell(event("chosen", choice=fields))
             checkpoints = CheckpointFolder(checkpoint_path(self.study, job.pack))
             settled = run_pack(
                 self.experiment,
@@ -102,7 +104,7 @@ class PackRunner:
                 record,
                 self.plan.rule,
                 self.plan.stop,
-                choice,
+                from_fields(fields),
                 device=self.device,
                 checkpoints=checkpoints,
                 trial_walltime_s=resources.trial_walltime_s,
@@ -127,20 +129,27 @@ class PackRunner:
             # Torn by a crash of the machine: its trials run again, from their checkpoint.
             return PackRecord.empty(self.plan.pack_size, self.plan.rule)
 
-    def _choice(self, job: PackJob, trials: Trials) -> EngineChoice:
-        if job.choice is not None:
-            return from_fields(job.choice)
+    def _choose(self, job: PackJob, trials: Trials) -> ChoiceFields:
+        """Return the choice for the job's group, as the orchestrator is told it."""
         from phasecube.engine.admission import choose_engine
 
-        resources = self.plan.sweep.resources
-        return choose_engine(
-            self.experiment,
-            trials,
-            self.device,
-            requested=job.requested_engine,
-            lanes=resources.lanes,
-            compile=resources.compile,
+        resources, like = self.plan.sweep.resources, job.like
+        device, compiled = self.device, resources.compile
+        if like is not None and job.requested_engine in ("auto", _request(like)):
+            # Its own admission test, but the probe of a shape that costs much the same.
+            with suppress(ExperimentError):  # not admitted: it is probed after all
+                choice = choose_engine(
+                    self.experiment, trials, device, _request(like), like["lanes"], compiled
+                )
+                return {**to_fields(choice), "reason": like["reason"], LIKE: like[LIKE]}
+        choice = choose_engine(
+            self.experiment, trials, device, job.requested_engine, resources.lanes, compiled
         )
+        return to_fields(choice)
+
+
+def _request(choice: ChoiceFields) -> EngineRequest:
+    return REQUEST[Engine[choice["engine"]]]
 
 
 def to_fields(choice: EngineChoice) -> ChoiceFields:
@@ -150,4 +159,5 @@ def to_fields(choice: EngineChoice) -> ChoiceFields:
 
 def from_fields(fields: ChoiceFields) -> EngineChoice:
     """Return the choice that `to_fields` wrote."""
-    return EngineChoice(**{**fields, "engine": Engine[fields["engine"]]})
+    known = {name: value for name, value in fields.items() if name != LIKE}
+    return EngineChoice(**{**known, "engine": Engine[fields["engine"]]})

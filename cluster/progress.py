@@ -56,7 +56,7 @@ class ProgressCount:
 
     def note(self, event: Event) -> None:
         """Count one event."""
-        if self._total == 0:
+        if self._total == event.trial_steps == 0:
             self._trained[0] = (self._clock(), 0)  # start-up is no training
         if event.outcomes and event.kind != "died":
             self._packs[event.pack] = Counter(event.outcomes)

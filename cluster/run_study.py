@@ -67,7 +67,7 @@ def run_study(
     run = append_run(study.path, plan.sweep.folder, resources.device)
     choices = EngineChoices(study.path, plan, status_RF)
     group_of = {int(p): int(plan.group[plan.trials_in(int(p))[0]]) for p in missing}
-    queue = PackQueue(list(group_of.items()), run, choices.known, choices.requested)
+    queue = PackQueue(list(group_of.items()), run, choices.known, choices.requested, choices.like)
     shown_s = published_s = float("-inf")
 
     def on_event(event: Event) -> None:
