@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.engine.chunk_codec import encode_chunk, encode_shard
 from phasecube.engine.errors import StoreError
 from phasecube.engine.record import FloatArray, Outcome, PackRecord, Status
 from phasecube.engine.store_layout import (
@@ -42,6 +43,7 @@ class Store:
         self.path = Path(path)
         metadata = read_metadata(self.path)
         arrays = metadata["consolidated_metadata"]["metadata"]
+        self._dtype = np.dtype(arrays["scalars"]["data_type"])
         self.pack_size = int(metadata["attributes"]["pack_size"])
         self.n_rows = int(arrays["status"]["shape"][0])
         self.n_packs = self.n_rows // self.pack_size
@@ -55,12 +57,7 @@ class Store:
     def _group(self) -> zarr.Group:
         import zarr
 
-        return zarr.open_group(self.path, mode="r+", use_consolidated=True)
-
-    def _array(self, name: str) -> Any:
-        # Without write_empty_chunks an all-NaN pack would delete its own chunk: "diverged at
-        # step 0" would look like "never run".
-        return self._group[name].with_config({"write_empty_chunks": True})  # type: ignore[union-attr]
+        return zarr.open_group(self.path, mode="r", use_consolidated=True)
 
     def rows_of(self, number: int) -> slice:
         """Return the rows of pack `number`."""
@@ -125,7 +122,7 @@ class Store:
         A settled row is never replaced, nor a running one by an earlier state of itself:
         a writer that lost its pack and does not know it yet can only repeat what stands.
         """
-        rows = self.rows_of(number)
+        self.rows_of(number)  # raises where there is no such pack
         old_RF = self._read_pack_status(number)
         if old_RF is not None:
             keep = _stands(old_RF, record.status_RF)
@@ -133,9 +130,12 @@ class Store:
                 return
             if keep.any():
                 record = self._merged(number, old_RF, record, keep)
-        self._array("scalars")[rows] = record.scalars_RMS
+        dtype = self._dtype
+        shard = encode_shard(record.scalars_RMS.astype(dtype, copy=False))
+        write_by_rename(self._chunk_path("scalars", number), shard)
         for name, values in record.vectors.items():
-            self._array(f"vector_{name}")[rows] = values
+            chunk = encode_chunk(values.astype(dtype, copy=False))
+            write_by_rename(self._chunk_path(f"vector_{name}", number), chunk)
         self._write_pack_status(number, record.status_RF)
 
     def _merged(

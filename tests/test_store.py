@@ -121,8 +121,9 @@ def test_values_past_what_status_vouches_for_are_not_read(tmp_path: Path) -> Non
     store = new_store(tmp_path / "store.zarr")
     store.write_pack(0, record_of([Outcome.NOT_RUN] * PACK, [2] * PACK))
     # A writer that died between its data and its status.
-    store._array("scalars")[0:PACK] = record_of().scalars_RMS
-    store._array("vector_spectrum")[0:PACK] = record_of().vectors["spectrum"]
+    group = zarr.open_group(store.path, mode="r+")
+    group["scalars"][0:PACK] = record_of().scalars_RMS
+    group["vector_spectrum"][0:PACK] = record_of().vectors["spectrum"]
     expected = record_of([Outcome.NOT_RUN] * PACK, [2] * PACK)
     assert_equal(store.read_pack(0), expected)
     np.testing.assert_array_equal(
@@ -190,6 +191,10 @@ def test_a_torn_chunk_is_told_and_not_read_as_numbers(tmp_path: Path, damage: st
     with pytest.raises(StoreError, match=r"pack 1 of .*scalars is torn.*retry STUDY --torn"):
         store.read_pack(1)
     assert list(store.torn_packs()) == [1]
+    # And it is no obstacle to writing the pack again.
+    store.reset_rows(range(PACK, 2 * PACK))
+    store.write_pack(1, record_of())
+    assert store.torn_packs() == {}
 
 
 def test_a_missing_chunk_of_a_settled_pack_is_told(tmp_path: Path) -> None:
@@ -278,6 +283,36 @@ def test_a_reader_without_phasecube_opens_it_with_xarray(tmp_path: Path) -> None
     np.testing.assert_array_equal(loss[:PACK], record_of().scalars_RMS[:, 0])
     assert ds.status.sel(field="outcome").values[:PACK].tolist() == [Outcome.DONE] * PACK
     assert ds.vector_spectrum.sizes["frequency"] == 2
+
+
+@settings(max_examples=20)
+@given(
+    n_rows=st.integers(1, 5),
+    n_measures=st.integers(0, 4),
+    n_steps=st.integers(1, 6),
+    dtype=st.sampled_from(["float32", "float64"]),
+    seed=st.integers(0, 99),
+)
+def test_zarr_reads_every_bit_that_is_written(
+    n_rows: int,
+    n_measures: int,
+    n_steps: int,
+    dtype: str,
+    seed: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    names = tuple(f"m{i}" for i in range(n_measures))
+    rule = RecordRule(np.arange(n_steps), names, dtype=dtype)
+    path = tmp_path_factory.mktemp("s") / "store.zarr"
+    layout = StoreLayout(n_rows, 2, rule, {name: Measure(name) for name in names})
+    create_store(path, layout, digests(2 * n_rows))
+    record = PackRecord.empty(n_rows, rule)
+    bits = np.random.default_rng(seed).integers(0, 256, record.scalars_RMS.nbytes, np.uint8)
+    record.scalars_RMS[:] = bits.view(dtype).reshape(record.scalars_RMS.shape)
+    record.status_RF[:] = (Outcome.DONE, n_steps, n_steps, Engine.SEQUENTIAL, 1)
+    Store(path).write_pack(1, record)
+    found = zarr.open_group(path, mode="r")["scalars"][n_rows:]
+    assert found.tobytes() == record.scalars_RMS.tobytes()
 
 
 def test_status_is_read_without_importing_zarr(tmp_path: Path) -> None:
