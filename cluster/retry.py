@@ -28,8 +28,10 @@ def reset_trials(
     anew_R = status_RF[:, Status.OUTCOME] == Outcome.TIMED_OUT
     if torn:
         for number in store.torn_packs():
-            # A row without records has nothing that could be torn.
-            chosen_R[store.rows_of(number)] |= status_RF[store.rows_of(number)].any(axis=1)
+            rows_R = status_RF[store.rows_of(number)]
+            # A row that has not begun has nothing that could be torn.
+            begun_R = rows_R[:, [Status.OUTCOME, Status.N_RECORDED]].any(axis=1)
+            chosen_R[store.rows_of(number)] |= begun_R
             anew_R[store.rows_of(number)] = True
     counts = count_outcomes(status_RF[chosen_R])
     store.reset_rows(np.flatnonzero(chosen_R))

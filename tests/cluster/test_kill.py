@@ -141,6 +141,21 @@ def test_a_second_run_of_a_study_is_refused_and_told_who_runs_it(sweep: Path) ->
     assert f"phasecube resume {study}" in output
 
 
+def test_ctrl_c_reaches_all_and_leaves_no_worker_behind(sweep: Path) -> None:
+    study = sweep.parent / "twice"  # stopped by the test before
+    before = footprint(study)
+    command = [sys.executable, "-m", "phasecube", "resume", str(study), "--processes", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)
+    while footprint(study) == before and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    output = process.communicate()[0].decode()
+    assert process.returncode == 128 + signal.SIGINT, output
+    assert f"phasecube resume {study}" in output
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
 def test_what_is_derived_may_be_deleted_and_a_checkpoint_torn(
     sweep: Path, undisturbed: tuple[xr.Dataset, float]
 ) -> None:
