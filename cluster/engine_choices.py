@@ -6,6 +6,7 @@ All rows of a group are then one numeric class, whichever run or worker produced
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ class EngineChoices:
         self.known[group] = choice
         saved = {**_read(self._path), self._keys[group]: choice}
         write_by_rename(self._path, json.dumps(saved, indent=1).encode())
+
+
+def engine_counts(study: Path) -> dict[str, int]:
+    """Return for how many static groups each engine was chosen: "vmap_forward, 8 lanes" -> 3."""
+    choices = _read(study / ENGINES).values()
+    return dict(Counter(f"{c['engine'].lower()}, {c['lanes']} lanes" for c in choices))
 
 
 def _near(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:

@@ -53,19 +53,29 @@ def lines(found: StudyStatus) -> list[str]:
     if found.n_orphaned:
         said.append(f"  {'orphaned':14} {found.n_orphaned:>9,}  (no longer named by the sweep)")
     if found.holder is not None:
-        pace = ""
-        if found.progress is not None and found.progress.rate > 0:
-            pace = f": {found.progress.rate:,.0f} trial-steps/s"
-            if found.progress.eta_s is not None:
-                pace += f", {duration(found.progress.eta_s)} left"
-        said.append(f"running in {found.holder}{pace}")
+        said.append(f"running in {found.holder}{_pace(found)}")
     elif found.settled < found.n_trials:
         said.append(f"not running; go on with: phasecube resume {found.path}")
     if found.failures:
         said.append("last failures:")
         said += [f"  row {f.row}: {f.error[:100]}  ({f.log}, {f.at})" for f in found.failures]
-        said.append(f"run them again with: phasecube retry {found.path} --failed")
+        said.append(
+            "mend your file and take it over with `phasecube run SWEEP`, then: "
+            f"phasecube retry {found.path} --failed"
+        )
     return said
+
+
+def _pace(found: StudyStatus) -> str:
+    progress = found.progress
+    if progress is None:
+        return ""
+    pace = f": {progress.packs_running} packs in training"
+    if progress.rate > 0:
+        pace += f", {progress.rate:,.0f} trial-steps/s"
+    if progress.eta_s is not None:
+        pace += f", {duration(progress.eta_s)} left"
+    return pace
 
 
 def show(arguments: argparse.Namespace) -> int:
@@ -81,12 +91,19 @@ def show(arguments: argparse.Namespace) -> int:
 
 
 def _study_lines(study: object) -> list[str]:
+    from phasecube.cluster.engine_choices import engine_counts
     from phasecube.cluster.study import Study
     from phasecube.sweeps.forecast import forecast
     from phasecube.sweeps.summary import describe
 
     assert isinstance(study, Study)
-    return [*describe(study.plan, forecast(study.plan)), "", *lines(read_status(study.path))]
+    engines = engine_counts(study.path)
+    return [
+        *describe(study.plan, forecast(study.plan)),
+        *(f"engine     {text} for {count} shapes" for text, count in engines.items()),
+        "",
+        *lines(read_status(study.path)),
+    ]
 
 
 def _trial_lines(study: object, digest: str) -> list[str]:

@@ -83,8 +83,5 @@ def _go_on(study: Study, stop: StopSignal, processes: int | None) -> int:
 
 def _say_what_next(path: Path, n_failed: int) -> None:
     if n_failed:
-        print(
-            f"{n_failed:,} failed: see `phasecube status {path}`, mend, `phasecube retry "
-            f"{path} --failed`"
-        )
+        print(f"{n_failed:,} failed; why: phasecube status {path}")
     print(f"the cube: phasecube.open({str(path)!r}); the page: phasecube report {path}")
