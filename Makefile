@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/phasecube report $(DEMO)/grokking_onset
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow and not gpu and not slurm"
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not slurm"
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
