@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from phasecube.cluster.sweep_file import SWEEP_FILE, SweepText, keep_sweep, kept_sweep
+from phasecube.cluster.sweep_file import (
+    SWEEP_FILE,
+    SweepText,
+    as_kept,
+    keep_sweep,
+    kept_sweep,
+)
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import RecordRule
 from phasecube.engine.store import Store, StoreLayout, create_store, extend_store, write_by_rename
@@ -97,7 +103,17 @@ class Study:
                 return plan
         return self._rebuilt_plan()
 
-    def _rebuilt_plan(self) -> Plan:
+    def refresh(self) -> None:
+        """Make sure that the plan is what the code of today makes of the sweep.
+
+        Raises StudyError if it names other trials: a version or a default has changed.
+        """
+        known = self.plan
+        plan = self._rebuilt_plan(write=False)
+        if not np.array_equal(plan.digests, known.digests):
+            self._write_plan(plan)
+
+    def _rebuilt_plan(self, *, write: bool = True) -> Plan:
         store = self.store
         plan = continued(self.sweep, store, self.sweep)
         if plan.n_packs > store.n_packs:
@@ -106,7 +122,8 @@ class Study:
                 "experiment's version or a default has changed); "
                 f"`phasecube run {self.path / SWEEP_FILE} --study {self.path}` adds them"
             )
-        self._write_plan(plan)
+        if write:
+            self._write_plan(plan)
         return plan
 
     def propose(self, sweep: Sweep) -> Proposal:
@@ -119,6 +136,11 @@ class Study:
         store = self.store
         plan = continued(sweep, store, self.sweep)
         return Proposal(plan, difference(self.plan, store.read_digests(), plan))
+
+    def keeps(self, sweep: Sweep) -> bool:
+        """Return whether the study keeps just this text."""
+        text, _ = as_kept(SweepText(sweep.text, sweep.folder, sweep.name))
+        return text == kept_sweep(self.path).text
 
     def adopt(self, proposal: Proposal) -> None:
         """Make the proposed sweep this study's: rows are appended, none is moved or dropped."""

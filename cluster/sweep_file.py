@@ -51,19 +51,26 @@ def keep_sweep(sweep: SweepText, study: Path) -> SweepText:
 
     The study then stands on its own: it can be moved, and its code is the code it ran.
     """
-    table = _parse(sweep.text, sweep.source)
-    text, reference = sweep.text, str(table.get("experiment", ""))
-    if ".py:" in reference:
-        file, _, name = reference.rpartition(":")
-        source = (sweep.folder / file).resolve()
-        kept = f"{CODE_FOLDER}/{source.name}"
-        target = study / kept
+    text, source = as_kept(sweep)
+    if source is not None:
+        target = study / CODE_FOLDER / source.name
         if source != target.resolve():
             target.parent.mkdir(parents=True, exist_ok=True)
             write_by_rename(target, source.read_bytes())
-        text = _replace_reference(text, table, reference, f"{kept}:{name}")
     write_by_rename(study / SWEEP_FILE, text.encode())
     return kept_sweep(study)
+
+
+def as_kept(sweep: SweepText) -> tuple[str, Path | None]:
+    """Return the text as a study keeps it, and the user's file that goes with it, if any."""
+    table = _parse(sweep.text, sweep.source)
+    reference = str(table.get("experiment", ""))
+    if ".py:" not in reference:
+        return sweep.text, None
+    file, _, name = reference.rpartition(":")
+    source = (sweep.folder / file).resolve()
+    kept = f"{CODE_FOLDER}/{source.name}:{name}"
+    return _replace_reference(sweep.text, table, reference, kept), source
 
 
 def kept_sweep(study: Path) -> SweepText:
@@ -76,10 +83,9 @@ def kept_sweep(study: Path) -> SweepText:
 
 def changed_code(sweep: SweepText, study: Path) -> str | None:
     """Return the name of the user's file if it differs from the one that the study keeps."""
-    reference = str(_parse(sweep.text, sweep.source).get("experiment", ""))
-    if ".py:" not in reference:
+    _, source = as_kept(sweep)
+    if source is None:
         return None
-    source = (sweep.folder / reference.rpartition(":")[0]).resolve()
     kept = study / CODE_FOLDER / source.name
     if not kept.exists() or not source.exists() or kept.read_bytes() == source.read_bytes():
         return None

@@ -99,7 +99,8 @@ def prepare(sweep: Sweep, path: Path, say: Say = lambda line: None) -> Study:  #
         say(f"  {what.n_invalidated:,} places on the axes now name another trial:")
         for name, before, now in what.changes:
             say(f"    {name}: {before!r} -> {now!r}")
-    study.adopt(proposal)
+    if not what.is_empty or changed or not study.keeps(sweep):
+        study.adopt(proposal)
     return study
 
 

@@ -26,7 +26,7 @@ NOTHING: tuple[int, tuple[str, ...]] = (0, ())  # a footprint
 SWEEP = """
 name = "killed"
 experiment = "modular_arithmetic"
-fixed = { modulus = 7, width = 16, steps = 800, optimizer = "adamw", lr = 0.01 }
+fixed = { modulus = 7, width = 16, steps = 600, optimizer = "adamw", lr = 0.01 }
 [axes.train_fraction]
 values = [0.5, 0.7]
 [axes.weight_decay]
@@ -37,9 +37,9 @@ integers = { start = 0, stop = 7 }
 steps = { every = 50 }
 [resources]
 processes = 1
-pack_size = 4
+pack_size = 8
 engine = "vmap"
-lanes = 4
+lanes = 8
 checkpoint_every_s = 0.02
 """
 

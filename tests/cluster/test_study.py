@@ -289,3 +289,23 @@ def test_a_changed_file_of_the_user_is_said_and_taken_over(tmp_path: Path) -> No
     api.prepare(sweep, study.path, said.append)
     assert any("toy_experiment.py differs" in line and "version" in line for line in said)
     assert (study.path / "code" / "toy_experiment.py").read_text().endswith("# mended\n")
+
+
+def test_an_experiment_whose_version_rose_is_not_trained_under_old_digests(tmp_path: Path) -> None:
+    shutil.copy(HERE / "toy_experiment.py", tmp_path / "toy_experiment.py")
+    study = Study.create(parse_sweep(sweep_of([0.1]).text, tmp_path, "test"), tmp_path / "s")
+    study.refresh()
+    code = study.path / "code" / "toy_experiment.py"
+    code.write_text(code.read_text().replace('name = "toy"', 'name = "toy"\n    version = 2'))
+    with pytest.raises(StudyError, match="its store does not hold"):
+        Study(study.path).refresh()
+
+
+def test_running_the_same_sweep_again_writes_nothing(tmp_path: Path) -> None:
+    sweep = sweep_of([0.1])
+    study = api.prepare(sweep, tmp_path / "s")
+    before = {p: p.stat().st_mtime_ns for p in study.path.rglob("*") if p.is_file()}
+    said: list[str] = []
+    api.prepare(sweep, study.path, said.append)
+    assert {p: p.stat().st_mtime_ns for p in study.path.rglob("*") if p.is_file()} == before
+    assert said == [f"{study.path}: the study's 3 trials"]

@@ -29,6 +29,7 @@ def resume(arguments: argparse.Namespace) -> int:
     """Go on with a study."""
     study = Study(arguments.study)
     with StopSignal() as stop, RunLock(study.path):
+        study.refresh()
         return _go_on(study, stop, arguments.processes)
 
 
@@ -40,6 +41,7 @@ def retry(arguments: argparse.Namespace) -> int:
         raise StudyError(f"say which trials to retry: {flags}, --torn")
     study = Study(arguments.study)
     with StopSignal() as stop, RunLock(study.path):
+        study.refresh()
         counts = reset_trials(study, chosen, torn=arguments.torn)
         if not counts:
             asked = [words(o.name) for o in chosen] + ["torn"] * arguments.torn
