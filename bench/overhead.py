@@ -3,9 +3,10 @@
     python bench/overhead.py [--trials 10000] [--only NAME ...]
 
 The trial is gradient descent on a quadratic: arithmetic that costs nothing. Each
-contender runs in a fresh process, twice: with few trials and with many; the
-difference in wall time over the difference in trials is its cost per trial, start-up
-excluded. `x phasecube` is that cost over phasecube's in the same run.
+contender runs in fresh processes, with few trials and with many (phasecube REPEATS
+times each, the fastest counts); the difference in wall time over the difference in
+trials is its cost per trial, start-up excluded. `x phasecube` is that cost over
+phasecube's in the same run.
 """
 
 from __future__ import annotations
