@@ -23,6 +23,7 @@ from phasecube.sweeps.digest import DIGEST_BYTES
 from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.plan import Plan
 from phasecube.sweeps.sections import RecordSection, ResourcesSection
+from phasecube.sweeps.slurm_section import ClusterSection
 from phasecube.sweeps.sweep import Analysis, Sweep
 
 SCHEMA_VERSION = 1
@@ -149,6 +150,8 @@ def _about(plan: Plan) -> dict[str, Any]:
             "stop": asdict(sweep.stop),
             "analyses": [{"kind": a.kind, "options": dict(a.options)} for a in sweep.analyses],
             "resources": sweep.resources.model_dump(),
+            # Only what the file says: a default must not overrule the user's profile.
+            "cluster": sweep.cluster.model_dump(exclude_unset=True),
             "text": sweep.text,
         },
     }
@@ -173,5 +176,6 @@ def _sweep(about: dict[str, Any]) -> Sweep:
             "stop": StopRule(target, stop["loss_above"]),
             "analyses": tuple(Analysis(a["kind"], a["options"]) for a in about["analyses"]),
             "resources": ResourcesSection.model_validate(about["resources"]),
+            "cluster": ClusterSection.model_validate(about.get("cluster", {})),
         }
     )

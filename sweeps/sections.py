@@ -18,6 +18,7 @@ from phasecube.sweeps.axis import (
     Section,
     Whole,
 )
+from phasecube.sweeps.slurm_section import ClusterSection
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
@@ -131,6 +132,7 @@ class SweepFile(Section):
     stop: StopSection = Field(default_factory=StopSection)
     analyses: list[dict[str, Any]] = Field(default_factory=list)
     resources: ResourcesSection = Field(default_factory=ResourcesSection)
+    cluster: ClusterSection = Field(default_factory=ClusterSection)
 
 
 def json_schema() -> dict[str, Any]:

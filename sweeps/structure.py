@@ -21,13 +21,14 @@ from phasecube.sweeps.sections import (
     TargetSection,
     WhenSection,
 )
+from phasecube.sweeps.slurm_section import ClusterSection, SlurmSection
 
 Loc = tuple[int | str, ...]
 
 # What stands in for a missing or broken key, so that the rest of the file is read too.
 _STAND_INS = {"name": "unnamed", "experiment": ""}
 # Of these, one entry can be left out; of all other sections a fault takes the whole key.
-_DIVISIBLE = ("axes", "fixed", "zip", "derived", "record", "stop", "resources")
+_DIVISIBLE = ("axes", "fixed", "zip", "derived", "record", "stop", "resources", "cluster")
 _TABLE = "is a table, written [like.this] or { like = this }"
 _REMEDIES = {
     "too_short": "is empty; give at least one value",
@@ -90,6 +91,8 @@ def _fault(error: Any, raw: Mapping[str, Any]) -> Fault:
         message = "is missing; a sweep names it" if len(loc) == 1 else "is missing"
     elif kind == "value_error":
         message = str(error["ctx"]["error"])
+    elif kind == "string_pattern_mismatch" and loc[0] == "cluster":
+        message = f"is one line of text; got {error['input']!r}"
     elif kind == "string_pattern_mismatch":
         name_rule = "is no name; names are letters, digits and _"
         message = f"{_PATTERNS.get(key, name_rule)}; got {error['input']!r}"
@@ -162,6 +165,8 @@ def _keys_at(loc: Loc) -> list[str]:
         "stop": StopSection,
         "target": TargetSection,
         "resources": ResourcesSection,
+        "cluster": ClusterSection,
+        "slurm": SlurmSection,
         "linear": LinearRange,
         "geometric": GeometricRange,
         "integers": IntegerRange,

@@ -18,6 +18,7 @@ from phasecube.sweeps.meaning import Meaning
 from phasecube.sweeps.names import name_faults, parsed
 from phasecube.sweeps.schema import schema_of, sources
 from phasecube.sweeps.sections import RecordSection, ResourcesSection, StopSection, SweepFile
+from phasecube.sweeps.slurm_section import ClusterSection
 from phasecube.sweeps.structure import named_in, read_structure, toml_fault
 
 
@@ -46,6 +47,7 @@ class Sweep:
     stop: StopRule
     analyses: tuple[Analysis, ...]
     resources: ResourcesSection
+    cluster: ClusterSection
     text: str  # the file as given
 
     @property
@@ -159,5 +161,6 @@ def _sweep(
         stop_rule(file.stop),
         analyses,
         file.resources,
+        file.cluster,
         text,
     )

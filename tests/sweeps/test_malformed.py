@@ -22,7 +22,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "unknown top-level key": (
         "axis = 1",
         [
-            "axis: unknown key; did you mean 'axes'? known are: analyses, axes, derived, experiment, fixed, name, question, record, resources, stop, title, when, where, zip"
+            "axis: unknown key; did you mean 'axes'? known are: analyses, axes, cluster, derived, experiment, fixed, name, question, record, resources, stop, title, when, where, zip"
         ],
     ),
     "missing name": (
@@ -161,6 +161,21 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "range unknown key": (
         "[axes.lr]\nlinear = { start = 0.0, stop = 1.0, count = 3, steps = 2 }",
         ["axes.lr.linear.steps: unknown key; did you mean 'stop'? known are: count, start, stop"],
+    ),
+    "cluster unknown key": (
+        '[cluster.slurm]\nmem = "8G"',
+        [
+            "cluster.slurm.mem: unknown key; did you mean 'memory'? known are: account, constraint, cpus, drift, gpus, gres, memory, notice_s, packs_per_job, partition, processes, profile, python, qos, requeues, sbatch, setup, throttle, walltime"
+        ],
+    ),
+    "cluster values": (
+        '[cluster.slurm]\nmemory = "8GiB"\nwalltime = 4\naccount = "a\\nb"\ngpus = 0',
+        [
+            "cluster.slurm.account: is one line of text; got 'a\\nb'",
+            "cluster.slurm.gpus: input should be greater than or equal to 1; got 0",
+            'cluster.slurm.memory: takes a memory like "800M", "8G" or "1.5T"; got \'8GiB\'',
+            'cluster.slurm.walltime: takes a time in quotes, like "4h" or "1-12:00:00"; got 4',
+        ],
     ),
     "resources unknown key": (
         "[resources]\nlane = 3",
