@@ -11,11 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from phasecube.cluster.engine_choices import LIKE, REQUEST
+from phasecube.cluster.engine_choices import (
+    LIKE,
+    REQUEST,
+    group_keys,
+    publish_choice,
+    read_choice,
+    with_lanes,
+)
 from phasecube.cluster.failures import note_failure
 from phasecube.cluster.job import ChoiceFields, EngineRequest, Event, EventKind, PackJob
 from phasecube.cluster.outcomes import count_outcomes
-from phasecube.cluster.study import PLAN, STORE, checkpoint_path
+from phasecube.cluster.study import STORE, Study, checkpoint_path
 from phasecube.engine.allocator import keep_large_blocks
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.errors import ExperimentError, StoreError
@@ -23,7 +30,6 @@ from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.store import Store
 from phasecube.engine.trials import Trials
-from phasecube.sweeps.plan import read_plan
 
 TELL_EVERY_S = 0.5
 
@@ -56,7 +62,8 @@ class PackRunner:
         torch.set_num_threads(threads)
         self.study = study
         self.device = device
-        self.plan = read_plan(study / PLAN)
+        self.plan = Study(study).plan_as_it_stands()
+        self._keys = group_keys(self.plan)
         self.store = Store(study / STORE)
         self.experiment = load_experiment(self.plan.sweep.experiment, study)
 
@@ -95,7 +102,7 @@ class PackRunner:
         if len(trials):
             fields = job.choice
             if fields is None:
-                fields = self._choose(job, trials)
+                fields = self._settle_choice(job, trials)
                 tell(event("chosen", choice=fields))
             checkpoints = CheckpointFolder(checkpoint_path(self.study, job.pack))
             settled = run_pack(
@@ -129,8 +136,15 @@ class PackRunner:
             # Torn by a crash of the machine: its trials run again, from their checkpoint.
             return PackRecord.empty(self.plan.pack_size, self.plan.rule)
 
+    def _settle_choice(self, job: PackJob, trials: Trials) -> ChoiceFields:
+        """Return the choice that stands for the job's group; make and publish it if none does."""
+        key = self._keys[job.group]
+        fields = read_choice(self.study, key)
+        if fields is None:
+            fields = publish_choice(self.study, key, self._choose(job, trials))
+        return with_lanes(fields, self.plan.sweep.resources.lanes)
+
     def _choose(self, job: PackJob, trials: Trials) -> ChoiceFields:
-        """Return the choice for the job's group, as the orchestrator is told it."""
         from phasecube.engine.admission import choose_engine
 
         resources, like = self.plan.sweep.resources, job.like

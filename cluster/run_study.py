@@ -66,6 +66,7 @@ def run_study(
     executor = executor or create_executor(n_processes, resources.threads, resources.device)
     run = append_run(study.path, plan.sweep.folder, resources.device)
     choices = EngineChoices(study.path, plan, status_RF)
+    choices.withdraw_stale()
     group_of = {int(p): int(plan.group[plan.trials_in(int(p))[0]]) for p in missing}
     queue = PackQueue(list(group_of.items()), run, choices.known, choices.requested, choices.like)
     shown_s = published_s = float("-inf")
@@ -73,7 +74,7 @@ def run_study(
     def on_event(event: Event) -> None:
         nonlocal shown_s, published_s
         if event.kind == "chosen" and event.choice is not None:
-            choices.add(event.group, event.choice)
+            choices.note(event.group, event.choice)
         if event.kind == "died":
             event = _give_up(study, event, run)
         count.note(event)

@@ -6,7 +6,7 @@ checkpoints/          of the packs that are not settled
 runs.jsonl            what produced the rows: commit, versions, hardware
 logs/                 tracebacks, and what workers printed
 
-sweep.resolved.json, plan.parquet, planned.npy, engines.json, cube.zarr: derived,
+sweep.resolved.json, plan.parquet, planned.npy, engines/, cube.zarr: derived,
 may be deleted and are rebuilt.
 """
 
@@ -91,17 +91,25 @@ class Study:
     @cached_property
     def plan(self) -> Plan:
         """Return the plan; rebuilt from the sweep and the store where its file is gone or stale."""
+        written = self._written_plan()
+        return self._rebuilt_plan() if written is None else written
+
+    def plan_as_it_stands(self) -> Plan:
+        """Return the plan and write nothing: a worker may come while the study is extended."""
+        written = self._written_plan()
+        return self._rebuilt_plan(write=False) if written is None else written
+
+    def _written_plan(self) -> Plan | None:
         from phasecube.sweeps.plan import read_plan
 
         path = self.path / PLAN
-        if path.exists() and (self.path / PLANNED).exists():
-            try:
-                plan = read_plan(path)
-            except StudyError:
-                return self._rebuilt_plan()  # torn: it is derived
-            if plan.sweep.text == kept_sweep(self.path).text:
-                return plan
-        return self._rebuilt_plan()
+        if not path.exists() or not (self.path / PLANNED).exists():
+            return None
+        try:
+            plan = read_plan(path)
+        except StudyError:
+            return None  # torn: it is derived
+        return plan if plan.sweep.text == kept_sweep(self.path).text else None
 
     def refresh(self) -> None:
         """Make sure that the plan is what the code of today makes of the sweep.

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phasecube.cluster.engine_choices import ENGINES, LIKE, EngineChoices
+from phasecube.cluster.engine_choices import (
+    ENGINES,
+    LIKE,
+    EngineChoices,
+    group_keys,
+    publish_choice,
+)
 from phasecube.cluster.job import Event, PackJob
 from phasecube.cluster.pack_queue import MAX_DEATHS, PackQueue
 from phasecube.cluster.progress import ProgressCount
@@ -107,13 +113,13 @@ def no_rows(plan: Plan) -> Any:
 
 def test_a_shape_much_like_a_probed_one_takes_over_its_choice(plan: Plan, tmp_path: Path) -> None:
     choices = EngineChoices(tmp_path, plan, no_rows(plan))
-    choices.add(group_of(plan, width=8, optimizer="sgd"), CHOICE)
+    choices.note(group_of(plan, width=8, optimizer="sgd"), CHOICE)
     near = choices.like(group_of(plan, width=12, optimizer="sgd"))
     assert near is not None and near["lanes"] == 8 and json.loads(near[LIKE])["width"] == 8
     assert choices.like(group_of(plan, width=32, optimizer="sgd")) is None
     assert choices.like(group_of(plan, width=12, optimizer="adam")) is None
     # What was taken over is not handed on: likeness would wander.
-    choices.add(group_of(plan, width=12, optimizer="sgd"), near)
+    choices.note(group_of(plan, width=12, optimizer="sgd"), near)
     again = choices.like(group_of(plan, width=32, optimizer="sgd"))
     assert again is None
 
@@ -122,7 +128,7 @@ def test_choices_outlive_the_run_and_follow_the_group_not_its_number(
     plan: Plan, tmp_path: Path
 ) -> None:
     group = group_of(plan, width=12, optimizer="adam")
-    EngineChoices(tmp_path, plan, no_rows(plan)).add(group, CHOICE)
+    publish_choice(tmp_path, group_keys(plan)[group], CHOICE)
     smaller = expand(
         parse_sweep(WIDTHS.replace("[8, 12, 32]", "[12]"), Path(__file__).parent, "test")
     )
@@ -146,13 +152,35 @@ def test_a_group_stays_on_the_engine_its_rows_ran_on(
     assert choices.requested[group] == "sequential"
     assert set(choices.requested.values()) == {"sequential", "auto"}
     # Even against a file that says otherwise.
-    EngineChoices(tmp_path, plan, no_rows(plan)).add(group, CHOICE)
+    publish_choice(tmp_path, group_keys(plan)[group], CHOICE)
     assert group not in EngineChoices(tmp_path, plan, status_RF).known
 
 
 def test_a_torn_file_of_choices_counts_as_none(plan: Plan, tmp_path: Path) -> None:
-    (tmp_path / ENGINES).write_text('{"half": ')
+    key = group_keys(plan)[group_of(plan, width=8, optimizer="sgd")]
+    publish_choice(tmp_path, key, CHOICE)
+    (file,) = (tmp_path / ENGINES).iterdir()
+    file.write_text(file.read_text()[:-10])
     assert EngineChoices(tmp_path, plan, no_rows(plan)).known == {}
+    assert publish_choice(tmp_path, key, {**CHOICE, "lanes": 4})["lanes"] == 4
+
+
+def test_the_first_choice_published_for_a_group_is_every_workers(
+    plan: Plan, tmp_path: Path
+) -> None:
+    key = group_keys(plan)[group_of(plan, width=8, optimizer="sgd")]
+    assert publish_choice(tmp_path, key, CHOICE) == CHOICE
+    assert publish_choice(tmp_path, key, {**CHOICE, "engine": "SEQUENTIAL"}) == CHOICE
+    assert len(list((tmp_path / ENGINES).iterdir())) == 1
+
+
+def test_a_choice_that_the_rows_refute_is_withdrawn(
+    plan: Plan, ran_sequentially: tuple[int, Any], tmp_path: Path
+) -> None:
+    group, status_RF = ran_sequentially
+    publish_choice(tmp_path, group_keys(plan)[group], CHOICE)
+    EngineChoices(tmp_path, plan, status_RF).withdraw_stale()
+    assert list((tmp_path / ENGINES).iterdir()) == []
 
 
 def test_the_rate_is_of_training_and_what_ended_early_leaves_nothing_to_wait_for() -> None:
