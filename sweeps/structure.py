@@ -138,7 +138,8 @@ def _without(raw: dict[str, Any], loc: Loc, kind: str) -> dict[str, Any]:
     loc = _place(raw, loc, kind)
     if not loc or loc[0] not in raw:
         return raw
-    keep = len(loc) if kind == "extra_forbidden" else 2 if loc[0] in _DIVISIBLE else 1
+    keep = 3 if loc[0] == "cluster" else 2 if loc[0] in _DIVISIBLE else 1
+    keep = len(loc) if kind == "extra_forbidden" else keep
     return _dropped(raw, loc[:keep])
 
 
