@@ -162,8 +162,13 @@ def _alike(one: Any, two: Any) -> bool:
     return bool(1 / NEAR <= one / two <= NEAR) if numbers else bool(one == two)
 
 
+def group_id(key: str) -> str:
+    """Return the short name of a group: its number changes when the sweep is edited."""
+    return blake2b(key.encode(), digest_size=8).hexdigest()
+
+
 def _file(study: Path, key: str) -> Path:
-    return study / ENGINES / f"{blake2b(key.encode(), digest_size=8).hexdigest()}.json"
+    return study / ENGINES / f"{group_id(key)}.json"
 
 
 def _read(path: Path) -> dict[str, Any] | None:

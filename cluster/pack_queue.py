@@ -58,6 +58,21 @@ class PackQueue:
         self._running[pack] = job
         return job
 
+    def take_all(self) -> list[PackJob]:
+        """Return every pack that waits: whoever runs them agree on engines among themselves."""
+        taken = []
+        for pack, group in self._waiting:
+            choice, requested = self._choices.get(group), self._requested.get(group, "auto")
+            attempt = self._deaths.get(pack, 0) + 1
+            self._running[pack] = PackJob(pack, group, self._run, choice, requested, None, attempt)
+            taken.append(self._running[pack])
+        self._waiting.clear()
+        return taken
+
+    def close(self) -> None:
+        """Let go of the packs that wait; those that run go on."""
+        self._waiting.clear()
+
     def chosen(self, group: int, choice: ChoiceFields) -> None:
         """Let the other packs of `group` run with this choice."""
         self._choices[group] = choice

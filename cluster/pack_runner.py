@@ -62,7 +62,7 @@ class PackRunner:
         torch.set_num_threads(threads)
         self.study = study
         self.device = device
-        self.plan = Study(study).plan_as_it_stands()
+        self.plan = Study(study, writes=False).plan
         self._keys = group_keys(self.plan)
         self.store = Store(study / STORE)
         self.experiment = load_experiment(self.plan.sweep.experiment, study)

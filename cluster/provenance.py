@@ -11,24 +11,31 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-RUNS_FILE = "runs.jsonl"
+from phasecube.cluster.sweep_file import CODE_FOLDER
+from phasecube.engine.store import write_by_rename
+
+RUNS_FILE, SNAPSHOTS = "runs.jsonl", "provenance"
 PACKAGES = ("phasecube", "torch", "numpy", "zarr", "xarray")
 
 
 def append_run(study: Path, sweep_folder: Path, device: str) -> int:
     """Write down this run and return its number: the line of runs.jsonl, counted from 1."""
     path = study / RUNS_FILE
+    package = Path(__file__).resolve().parent
     number = len(read_runs(study)) + 1
     run = {
         "run": number,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "host": socket.gethostname(),
         "command": sys.argv,
-        "phasecube_code": git_state(Path(__file__).resolve().parent),
+        "phasecube_code": git_state(package),
         "sweep_code": git_state(sweep_folder),
+        "snapshot": keep_snapshot(study, {"phasecube": package, "sweep": sweep_folder}),
         "versions": {"python": platform.python_version(), **versions()},
         "hardware": _hardware(device),
     }
@@ -52,20 +59,78 @@ def read_runs(study: Path) -> list[dict[str, Any]]:
     return runs
 
 
+def environment(study: Path) -> dict[str, str]:
+    """Return what a worker's numbers depend on beside the sweep: versions, and digests of code."""
+    package = Path(__file__).resolve().parents[1]
+    found = {"python": platform.python_version(), **versions()}
+    found["phasecube's code"] = _digest_of(sorted(_sources(package)), package)
+    code = study / CODE_FOLDER
+    return found | {f"code/{p.name}": _digest_of([p], code) for p in sorted(code.glob("*.py"))}
+
+
+def drift(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Return what differs between two environments, in words."""
+    names = sorted({*before, *now})
+    return [
+        f"{name} was {before.get(name, 'absent')}, is {now.get(name, 'absent')}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _sources(package: Path) -> list[Path]:
+    """Return every source file: the package's folders may be links, which rglob passes by."""
+    found = []
+    for folder, _, names in os.walk(package, followlinks=True):
+        found += [Path(folder) / name for name in names if name.endswith(".py")]
+    return found
+
+
+def _digest_of(files: Iterable[Path], folder: Path) -> str:
+    digest = blake2b(digest_size=8)
+    for file in files:
+        digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def keep_snapshot(study: Path, folders: Mapping[str, Path]) -> dict[str, str]:
+    """Return where the study now holds the packages' versions and each dirty repository's diff.
+
+    Named by their digest: what does not change is kept once.
+    """
+    packages = "".join(
+        sorted(f"{d.name}=={d.version}\n" for d in importlib.metadata.distributions())
+    )
+    texts = {"packages": packages}
+    for name, folder in folders.items():
+        state = git_state(folder)
+        if state is not None and state["dirty"]:
+            texts[name] = _git(folder, "diff", "HEAD").stdout
+    kept = {}
+    (study / SNAPSHOTS).mkdir(exist_ok=True)
+    for name, text in texts.items():
+        digest = blake2b(text.encode(), digest_size=6).hexdigest()
+        kept[name] = f"{SNAPSHOTS}/{digest}.{'txt' if name == 'packages' else 'diff'}"
+        if not (study / kept[name]).exists():
+            write_by_rename(study / kept[name], text.encode())
+    return kept
+
+
 def git_state(folder: Path) -> dict[str, Any] | None:
     """Return the commit that `folder` stands at and whether it differs; None outside git."""
     if shutil.which("git") is None:
         return None
 
-    def git(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
-
-    head = git("rev-parse", "HEAD")
+    head = _git(folder, "rev-parse", "HEAD")
     if head.returncode != 0:
         return None
-    changed = git("status", "--porcelain", "--untracked-files=no").stdout.strip()
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no").stdout.strip()
     return {"commit": head.stdout.strip(), "dirty": bool(changed)}
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
 
 
 def versions() -> dict[str, str]:

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.cluster.cut import steps_left
 from phasecube.cluster.engine_choices import EngineChoices
 from phasecube.cluster.executor import Executor, create_executor, number_of_processes
-from phasecube.cluster.failures import note_failure
+from phasecube.cluster.give_up import give_up
 from phasecube.cluster.job import Event
+from phasecube.cluster.job_array import JOBS
 from phasecube.cluster.outcomes import count_outcomes
 from phasecube.cluster.pack_queue import PackQueue
 from phasecube.cluster.progress import PROGRESS, ProgressCount, Snapshot, publish
 from phasecube.cluster.provenance import append_run
 from phasecube.cluster.study import STORE, Study
-from phasecube.engine.errors import StoreError
-from phasecube.engine.record import Outcome, PackRecord, Status
-from phasecube.sweeps.forecast import steps_of
 
 SHOW_EVERY_S = 0.25
 PUBLISH_EVERY_S = 2.0
+LEFT_OVER_S = 3600.0  # no write takes an hour
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def run_study(
         if event.kind == "chosen" and event.choice is not None:
             choices.note(event.group, event.choice)
         if event.kind == "died":
-            event = _give_up(study, event, run)
+            event = give_up(study, event, run)
         count.note(event)
         now_s = time.monotonic()
         if now_s - shown_s >= SHOW_EVERY_S:
@@ -100,48 +101,25 @@ def _progress_count(study: Study, missing: npt.NDArray[np.int64]) -> ProgressCou
     """Return the count as the run begins."""
     plan, store = study.plan, study.store
     status_RF, planned_R = store.read_status(), study.planned_rows()
-    steps_R = np.zeros(store.n_rows, np.int64)
-    steps_R[plan.row] = steps_of(plan)
-    grid = np.concatenate([[0], plan.rule.steps])  # the step that n_recorded has reached
-    reached_R = grid[status_RF[:, Status.N_RECORDED]]
-    open_R = planned_R & (status_RF[:, Status.OUTCOME] == Outcome.NOT_RUN)
-    left_R = np.where(open_R, np.maximum(steps_R - reached_R, 0), 0)
+    left_P = steps_left(plan, status_RF)
     packs = {}
     for number in missing.tolist():
         rows = store.rows_of(number)
         counts = count_outcomes(status_RF[rows][planned_R[rows]])
-        packs[number] = (counts, int(left_R[rows].sum()))
+        packs[number] = (counts, int(left_P[number]))
     return ProgressCount(count_outcomes(status_RF[planned_R]), packs)
 
 
-def _give_up(study: Study, event: Event, run: int) -> Event:
-    """Settle the open trials of a pack whose worker died too often; return what to count."""
-    plan, store = study.plan, study.store
-    try:
-        record = store.read_pack(event.pack)
-    except StoreError:
-        record = PackRecord.empty(plan.pack_size, plan.rule)
-    open_K = record.status_RF[:, Status.OUTCOME] == Outcome.NOT_RUN
-    trials = plan.trials_of(event.pack, open_K)
-    outcome = Outcome.OUT_OF_MEMORY if "OUT_OF_MEMORY" in event.outcomes else Outcome.FAILED
-    grid = np.concatenate([[0], plan.rule.steps])
-    status_RF = record.status_RF
-    for place, lane in enumerate(trials.lanes.tolist()):
-        status_RF[lane, Status.OUTCOME] = outcome
-        status_RF[lane, Status.STOPPED_AT] = grid[status_RF[lane, Status.N_RECORDED]]
-        status_RF[lane, Status.RUN] = run
-        row = event.pack * plan.pack_size + lane
-        note_failure(study.path, event.pack, row, trials.params(place), event.message)
-    store.write_pack(event.pack, record)
-    lanes = plan.trials_of(event.pack).lanes
-    return Event("settled", event.pack, event.group, count_outcomes(status_RF[lanes]))
-
-
 def clear_leftovers(study: Path) -> None:
-    """Delete what killed writers left half written; the caller holds the study's lock."""
+    """Delete what killed writers left half written; the caller holds the study's lock.
+
+    Tasks on other machines write without it: where there may be some, only what is old goes.
+    """
     store = study / STORE
     folders = [study, store, *(f for f in store.iterdir() if f.is_dir())]
+    oldest_s = time.time() - (LEFT_OVER_S if (study / JOBS).exists() else 0.0)
     for folder in folders:
         for partial in folder.glob("*.partial"):
-            if partial.is_file():
-                partial.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                if partial.is_file() and partial.stat().st_mtime <= oldest_s:
+                    partial.unlink()

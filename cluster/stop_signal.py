@@ -8,13 +8,21 @@ from typing import Any
 
 
 class StopSignal:
-    """Within the `with` block the first signal is noted and the second one interrupts.
+    """Within the `with` block the first signal is noted and a second one interrupts.
 
-    `signal()` answers whether to stop; `number` is which signal came, 0 for none.
+    `signal()` answers whether to stop; `number` is which signal came first, 0 for none. A
+    patient one takes any number of them: a scheduler repeats itself, and the checkpoint is
+    not to be interrupted.
     """
 
-    def __init__(self, signals: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM)) -> None:
+    def __init__(
+        self,
+        signals: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM),
+        *,
+        patient: bool = False,
+    ) -> None:
         self.signals = signals
+        self.patient = patient
         self.number = 0
         self._before: dict[int, Any] = {}
 
@@ -23,9 +31,9 @@ class StopSignal:
         return self.number != 0
 
     def _note(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        if self.number:
+        if self.number and not self.patient:
             raise KeyboardInterrupt
-        self.number = number
+        self.number = self.number or number
 
     def __enter__(self) -> StopSignal:
         for number in self.signals:

@@ -43,10 +43,15 @@ RESOLVED, CHECKPOINTS, LOGS = "sweep.resolved.json", "checkpoints", "logs"
 
 
 class Study:
-    """The study at `path`. Opening it reads two small files; plan and store when they are used."""
+    """The study at `path`. Opening it reads two small files; plan and store when they are used.
 
-    def __init__(self, path: Path | str) -> None:
+    One opened with `writes=False` leaves derived files alone: workers come and go while the
+    study is extended.
+    """
+
+    def __init__(self, path: Path | str, *, writes: bool = True) -> None:
         self.path = Path(path)
+        self._writes = writes
         if not exists(self.path):
             raise StudyError(
                 f"{self.path} is no study: it has no {SWEEP_FILE} and {STORE}; "
@@ -91,25 +96,17 @@ class Study:
     @cached_property
     def plan(self) -> Plan:
         """Return the plan; rebuilt from the sweep and the store where its file is gone or stale."""
-        written = self._written_plan()
-        return self._rebuilt_plan() if written is None else written
-
-    def plan_as_it_stands(self) -> Plan:
-        """Return the plan and write nothing: a worker may come while the study is extended."""
-        written = self._written_plan()
-        return self._rebuilt_plan(write=False) if written is None else written
-
-    def _written_plan(self) -> Plan | None:
         from phasecube.sweeps.plan import read_plan
 
         path = self.path / PLAN
-        if not path.exists() or not (self.path / PLANNED).exists():
-            return None
-        try:
-            plan = read_plan(path)
-        except StudyError:
-            return None  # torn: it is derived
-        return plan if plan.sweep.text == kept_sweep(self.path).text else None
+        if path.exists() and (self.path / PLANNED).exists():
+            try:
+                plan = read_plan(path)
+            except StudyError:  # torn: it is derived
+                return self._rebuilt_plan(write=self._writes)
+            if plan.sweep.text == kept_sweep(self.path).text:
+                return plan
+        return self._rebuilt_plan(write=self._writes)
 
     def refresh(self) -> None:
         """Make sure that the plan is what the code of today makes of the sweep.

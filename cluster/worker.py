@@ -30,8 +30,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if not die_with_parent(arguments.parent):
         return 1
-    # Ctrl-C reaches the whole terminal; the parent decides and sends SIGTERM.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C reaches the whole terminal, Slurm's notice every process of a task; the parent
+    # decides and sends SIGTERM.
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
     # What user code prints must not mix with the events: stdout now leads to the log.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -40,7 +42,7 @@ def main() -> int:
         events.write(event.to_line())
         events.flush()
 
-    with StopSignal((signal.SIGTERM,)) as stop:
+    with StopSignal((signal.SIGTERM,), patient=True) as stop:
         from phasecube.cluster.pack_runner import PackRunner
 
         runner = PackRunner(arguments.study, arguments.device, arguments.threads)

@@ -67,11 +67,14 @@ class Store:
 
     # status -----------------------------------------------------------------
 
-    def read_status(self) -> StatusArray:
-        """Return int32 [R, 5], columns as in `Status`; rows without a whole chunk have not run."""
+    def read_status(self, packs: Sequence[int] | None = None) -> StatusArray:
+        """Return int32 [R, 5], columns as in `Status`; rows without a whole chunk have not run.
+
+        With `packs` only theirs are read, and all others appear not to have run.
+        """
         status_RF = np.zeros((self.n_rows, N_FIELDS), np.int32)
         status_RF[:, Status.STOPPED_AT] = -1
-        for number in self._packs_with_status():
+        for number in self._packs_with_status() if packs is None else packs:
             found = self._read_pack_status(number)
             if found is not None:
                 status_RF[self.rows_of(number)] = found

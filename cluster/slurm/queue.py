@@ -1,0 +1,185 @@
+"""The truth about tasks: squeue, then sacct, then the end marker that the task itself left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from phasecube.cluster.job_array import JobArray, is_elsewhere, ranges_of
+from phasecube.cluster.job_state import JobState, TaskState
+from phasecube.cluster.slurm.command import AccountingOffError, SlurmSilentError, slurm
+from phasecube.cluster.task_marker import TaskMarker, read_markers
+
+STATES: Mapping[str, JobState] = {
+    **dict.fromkeys(
+        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT",
+         "RESV_DEL_HOLD"),
+        JobState.PENDING,
+    ),
+    **dict.fromkeys(
+        ("RUNNING", "COMPLETING", "SUSPENDED", "STAGE_OUT", "SIGNALING", "STOPPED", "RESIZING"),
+        JobState.RUNNING,
+    ),
+    "COMPLETED": JobState.COMPLETED,
+    "FAILED": JobState.FAILED,
+    "TIMEOUT": JobState.TIMED_OUT,
+    "DEADLINE": JobState.TIMED_OUT,
+    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
+    "NODE_FAIL": JobState.NODE_FAILED,
+    "BOOT_FAIL": JobState.NODE_FAILED,
+    "PREEMPTED": JobState.PREEMPTED,
+    "CANCELLED": JobState.CANCELLED,
+    "REVOKED": JobState.CANCELLED,
+}  # fmt: skip
+OF_MARKER: Mapping[str, JobState] = {
+    "finished": JobState.COMPLETED,
+    "stopped": JobState.CANCELLED,
+    "failed": JobState.FAILED,
+}
+
+Places = dict[tuple[str, int], tuple[str, str]]  # (job, task) -> Slurm's state, its reason
+
+
+@dataclass(frozen=True)
+class Queue:
+    """What Slurm says of a study's arrays. `states[number][task]`, of tasks without a known end.
+
+    `arrays` are the study's, with ids found by their names where a submission was cut off.
+    `silent` is why Slurm could not be asked, if so.
+    """
+
+    arrays: Sequence[JobArray]
+    states: Mapping[int, Mapping[int, TaskState]] = field(default_factory=dict)
+    markers: Mapping[int, Mapping[int, TaskMarker]] = field(default_factory=dict)
+    silent: str | None = None
+
+    def state(self, array: JobArray, task: int) -> TaskState:
+        """Return how a task stands."""
+        if task in array.ended:
+            state, said = array.ended[task]
+            return TaskState(JobState(state), said=said)
+        return self.states[array.number][task]
+
+    def live_packs(self) -> set[int]:
+        """Return the packs of tasks that may still run."""
+        return {
+            pack
+            for array in self.arrays
+            for task in array.open_tasks
+            if self.states[array.number][task].state.may_live
+            for pack in array.packs[task]
+        }
+
+
+def read_queue(study: Path, arrays: Sequence[JobArray]) -> Queue:
+    """Return the state of every task of `arrays`, by one squeue and at most one sacct.
+
+    Arrays submitted for another place are left out: their tasks are not this study's.
+    """
+    here = [array for array in arrays if not is_elsewhere(array, study)]
+    asked = [array for array in here if array.open_tasks]
+    markers = {array.number: read_markers(study, array.number) for array in asked}
+    if not asked:
+        return Queue(here)
+    try:
+        places, names = _squeue(sorted({array.user for array in asked}))
+        asked = [_found(array, names, markers[array.number]) for array in asked]
+        unknown = _sacct([a for a in asked if _unknown(a, places)])
+    except SlurmSilentError as error:
+        said = {a.number: {t: TaskState(JobState.UNKNOWN) for t in a.open_tasks} for a in asked}
+        return Queue(here, said, markers, str(error))
+    places = unknown | places
+    states = {
+        array.number: {
+            task: _state(array, task, places, markers[array.number].get(task))
+            for task in array.open_tasks
+        }
+        for array in asked
+    }
+    by_number = {array.number: array for array in asked}
+    return Queue([by_number.get(array.number, array) for array in here], states, markers)
+
+
+def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
+    """Return the tasks that squeue knows, and each job's id by its name."""
+    places: Places = {}
+    names = {}
+    said = slurm("squeue", "-h", "-a", "-t", "all", "-u", ",".join(users), "-o", "%F|%K|%T|%r|%j")
+    for line in said.splitlines():
+        job, tasks, state, rest = line.split("|", 3)
+        reason, _, name = rest.partition("|")
+        names[name] = job
+        for task in ranges_of(tasks) if tasks[:1].isdecimal() else [0]:
+            places[job, task] = (state.split()[0], reason)
+    return places, names
+
+
+def _sacct(arrays: Sequence[JobArray]) -> Places:
+    """Return what the accounts know of the arrays, nothing where there are none."""
+    ids = [array.slurm_id for array in arrays if array.slurm_id is not None]
+    places: Places = {}
+    if not ids:
+        return places
+    try:
+        said = slurm("sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State,ExitCode")
+    except AccountingOffError:
+        return places
+    for line in said.splitlines():
+        place, state, exit_code = line.split("|")
+        job, _, tasks = place.partition("_")
+        for task in ranges_of(tasks.strip("[]")):
+            detail = state.partition(" ")[2] or ("" if exit_code == "0:0" else f"exit {exit_code}")
+            places[job, task] = (state.split()[0], detail)
+    return places
+
+
+def _unknown(array: JobArray, places: Places) -> bool:
+    return any((array.slurm_id or "", task) not in places for task in array.open_tasks)
+
+
+def _found(
+    array: JobArray, names: Mapping[str, str], markers: Mapping[int, TaskMarker]
+) -> JobArray:
+    """Return the array with its id, if its submission was cut off before it could be noted."""
+    if array.slurm_id is not None:
+        return array
+    found = names.get(array.name)
+    if found is None and markers:
+        found = next(iter(markers.values())).slurm_id.partition("_")[0]
+    return replace(array, slurm_id=found or _named_in_accounts(array))
+
+
+def _named_in_accounts(array: JobArray) -> str | None:
+    try:
+        said = slurm(
+            "sacct", "-n", "-P", "-X", "-S", array.submitted, "--name", array.name, "-o", "JobID"
+        )
+    except AccountingOffError:
+        return None
+    return said.partition("_")[0].strip() or None
+
+
+def _state(array: JobArray, task: int, places: Places, marker: TaskMarker | None) -> TaskState:
+    known = places.get((array.slurm_id or "", task))
+    if known is not None:
+        state = STATES.get(known[0])
+        if state is None:
+            return TaskState(JobState.UNKNOWN, said=f"Slurm calls it {known[0]}")
+        if state.may_live:
+            return TaskState(state, known[1])
+        return TaskState(state, said=_last_words(state, marker, known[1]))
+    if marker is not None and marker.state in OF_MARKER:
+        return TaskState(OF_MARKER[marker.state], said=marker.message)
+    if array.slurm_id is None:
+        return TaskState(JobState.LOST, said="its submission was cut off before Slurm had it")
+    where = f"on {marker.host} since {marker.started}" if marker is not None else "never started"
+    return TaskState(JobState.LOST, said=f"Slurm no longer knows it ({where})")
+
+
+def _last_words(state: JobState, marker: TaskMarker | None, detail: str) -> str:
+    if state is JobState.CANCELLED and detail.startswith("by "):
+        return f"cancelled {detail.replace('by ', 'by user ')}"
+    if marker is not None and marker.state in ("failed", "stopped"):
+        return marker.message
+    return "" if state is JobState.COMPLETED else detail

@@ -1,0 +1,70 @@
+"""The batch script of a job array: submitit writes it, phasecube fills it in."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from phasecube.cluster.job_array import JobArray
+from phasecube.cluster.slurm.settings import SlurmSettings
+
+LOGS = "logs/slurm"
+
+
+def batch_script(study: Path, array: JobArray) -> str:
+    """Return the text for sbatch. A task learns from it the study's path and the array's number.
+
+    submitit's own worker is not used: it takes a pickle a task, and its notion of a time-out
+    counts preemption as one (docs/decisions/0008).
+    """
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    settings = SlurmSettings.from_json(array.settings)
+    python = settings.python if " " in settings.python else shlex.quote(settings.python)
+    step = f"srun --unbuffered --cpus-per-task={settings.cpus}"
+    worker = f"{python} -m phasecube.cluster.task {shlex.quote(str(study.resolve()))}"
+    text: str = _make_sbatch_string(
+        command=f"{step} {worker} {array.number}",
+        folder=study / LOGS,
+        job_name=array.name,
+        partition=settings.partition,
+        account=settings.account,
+        qos=settings.qos,
+        constraint=settings.constraint,
+        gres=settings.gres,
+        gpus_per_node=settings.gpus,
+        cpus_per_task=settings.cpus,
+        mem=None if settings.memory_mb is None else f"{settings.memory_mb}M",
+        time=-(-settings.walltime_s // 60),
+        nodes=1,
+        ntasks_per_node=1,
+        setup=["export PHASECUBE_STARTED=$(date +%s)", *settings.setup],
+        map_count=len(array.packs),
+        array_parallelism=settings.throttle or len(array.packs),
+        wckey=None,
+        stderr_to_stdout=True,
+        use_srun=False,  # the command has its own, which writes to the one log of the task
+        additional_parameters=_more(study, settings),
+    )
+    return text
+
+
+def _more(study: Path, settings: SlurmSettings) -> Mapping[str, Any]:
+    found: dict[str, Any] = {
+        "output": str(study.resolve() / LOGS / "%A_%a.log"),
+        "requeue": True,
+        "signal": f"USR1@{settings.notice_s}",
+    }
+    for line in settings.sbatch:
+        option, equals, value = line.strip().removeprefix("#SBATCH").strip().partition("=")
+        if not equals:
+            option, _, value = option.partition(" ")
+        found[option.lstrip("-")] = value.strip() or True
+    return found
+
+
+def log_path(study: Path, slurm_id: str) -> Path:
+    """Return the log of a task, "123_4"; all its attempts append to it."""
+    return study / LOGS / f"{slurm_id}.log"
