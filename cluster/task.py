@@ -86,6 +86,8 @@ class Task:
         if not packs_left:
             return self.end("finished")
         if self.stop() and self.stop.number not in NOTICES:
+            if self.is_preempted():
+                return self.requeue(packs_left, "it is preempted")
             self.end("stopped", f"{signal.Signals(self.stop.number).name}: checkpoint written")
             return 128 + self.stop.number
         if self.marker.trial_steps == before.trial_steps and self.marker.settled == before.settled:
@@ -93,7 +95,7 @@ class Task:
                 f"no step was trained within {self.settings['walltime_s']} s of walltime; "
                 "ask for more with --time, or for a shorter notice_s"
             )
-        return self.requeue(packs_left)
+        return self.requeue(packs_left, "its walltime was short")
 
     def check_environment(self) -> None:
         """Raise StudyError, or say so, where this node's code is not that of the submission."""
@@ -142,7 +144,21 @@ class Task:
         """Return whether to checkpoint and leave: told to, or the time is short."""
         return self.stop() or self.seconds_left() <= 0
 
-    def requeue(self, packs_left: int) -> int:
+    def is_preempted(self) -> bool:
+        """Return whether SIGTERM is the notice of a preemption, not the end of the job.
+
+        Within a grace period the job still runs: one that just left would count as failed.
+        """
+        from phasecube.cluster.slurm.command import SlurmError, slurm
+
+        try:
+            said = slurm("scontrol", "show", "job", "-o", self.marker.slurm_id, timeout_s=10)
+        except SlurmError:
+            return False
+        fields = dict(word.partition("=")[::2] for word in said.split())
+        return fields.get("JobState") == "RUNNING" and fields.get("PreemptTime", "None") != "None"
+
+    def requeue(self, packs_left: int, why: str) -> int:
         """Ask Slurm to run this task again; without it the study resumes it later."""
         from phasecube.cluster.slurm.command import SlurmError, slurm
 
@@ -151,7 +167,7 @@ class Task:
             asked = f"{left} after {self.marker.requeues} requeues, as many as allowed"
             return self.end("stopped", f"{asked}; `phasecube resume` goes on")
         self.marker = replace(self.marker, requeues=self.marker.requeues + 1)
-        self.end("requeued", f"its walltime was short, {left}")  # before: it may be killed at once
+        self.end("requeued", f"{why}, {left}")  # before: it may be killed at once
         try:
             slurm("scontrol", "requeue", self.marker.slurm_id)
         except SlurmError as error:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 from phasecube.cluster.job_array import JobArray, is_elsewhere, ranges_of
 from phasecube.cluster.job_state import JobState, TaskState
-from phasecube.cluster.slurm.command import AccountingOffError, SlurmSilentError, slurm
+from phasecube.cluster.slurm.command import (
+    AccountingOffError,
+    SlurmMissingError,
+    SlurmSilentError,
+    slurm,
+)
 from phasecube.cluster.task_marker import TaskMarker, read_markers
 
 STATES: Mapping[str, JobState] = {
@@ -86,7 +91,7 @@ def read_queue(study: Path, arrays: Sequence[JobArray]) -> Queue:
         places, names = _squeue(sorted({array.user for array in asked}))
         asked = [_found(array, names, markers[array.number]) for array in asked]
         unknown = _sacct([a for a in asked if _unknown(a, places)])
-    except SlurmSilentError as error:
+    except (SlurmSilentError, SlurmMissingError) as error:
         said = {a.number: {t: TaskState(JobState.UNKNOWN) for t in a.open_tasks} for a in asked}
         return Queue(here, said, markers, str(error))
     places = unknown | places

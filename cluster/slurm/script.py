@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,9 @@ def batch_script(study: Path, array: JobArray) -> str:
 
     settings = SlurmSettings.from_json(array.settings)
     python = settings.python if " " in settings.python else shlex.quote(settings.python)
-    step = f"srun --unbuffered --cpus-per-task={settings.cpus}"
+    log = shlex.quote(str(study.resolve() / LOGS / "%A_%a.%t.log"))
+    # %t: the step writes its log itself, so that what it says while srun dies is not lost.
+    step = f"srun --unbuffered --cpus-per-task={settings.cpus} --open-mode=append --output={log}"
     worker = f"{python} -m phasecube.cluster.task {shlex.quote(str(study.resolve()))}"
     text: str = _make_sbatch_string(
         command=f"{step} {worker} {array.number}",
@@ -43,17 +44,17 @@ def batch_script(study: Path, array: JobArray) -> str:
         setup=["export PHASECUBE_STARTED=$(date +%s)", *settings.setup],
         map_count=len(array.packs),
         array_parallelism=settings.throttle or len(array.packs),
-        wckey=None,
+        wckey=None,  # type: ignore[arg-type]  # else every job is of the key "submitit"
         stderr_to_stdout=True,
-        use_srun=False,  # the command has its own, which writes to the one log of the task
+        use_srun=False,  # the command has its own: batch and step share the task's one log
         additional_parameters=_more(study, settings),
     )
     return text
 
 
-def _more(study: Path, settings: SlurmSettings) -> Mapping[str, Any]:
+def _more(study: Path, settings: SlurmSettings) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "output": str(study.resolve() / LOGS / "%A_%a.log"),
+        "output": str(study.resolve() / LOGS / "%A_%a.0.log"),
         "requeue": True,
         "signal": f"USR1@{settings.notice_s}",
     }
@@ -67,4 +68,4 @@ def _more(study: Path, settings: SlurmSettings) -> Mapping[str, Any]:
 
 def log_path(study: Path, slurm_id: str) -> Path:
     """Return the log of a task, "123_4"; all its attempts append to it."""
-    return study / LOGS / f"{slurm_id}.log"
+    return study / LOGS / f"{slurm_id}.0.log"

@@ -1,0 +1,38 @@
+"""Cancel, hold and release chosen tasks: as few commands as their number allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from phasecube.cluster.job_array import ranges_text
+from phasecube.cluster.slurm.command import slurm
+from phasecube.cluster.slurm.queue import Queue
+
+AT_ONCE = 50  # ids in a command line
+
+
+def cancel_tasks(queue: Queue, tasks: Mapping[int, Sequence[int]]) -> int:
+    """Return how many tasks were cancelled; those that run are told to checkpoint (SIGTERM)."""
+    ids = _ids(queue, tasks)
+    for start in range(0, len(ids), AT_ONCE):
+        slurm("scancel", *ids[start : start + AT_ONCE])
+    return sum(map(len, tasks.values()))
+
+
+def hold_tasks(queue: Queue, tasks: Mapping[int, Sequence[int]], action: str) -> int:
+    """Return how many tasks were held (`action` "hold") or released ("release")."""
+    for name in _ids(queue, tasks):
+        slurm("scontrol", action, name)
+    return sum(map(len, tasks.values()))
+
+
+def _ids(queue: Queue, tasks: Mapping[int, Sequence[int]]) -> list[str]:
+    """Return arrays whole where all is chosen of them, else their tasks as ranges."""
+    found = []
+    for array in queue.arrays:
+        chosen = tasks.get(array.number, ())
+        if not chosen or array.slurm_id is None:
+            continue
+        whole = set(chosen) >= set(array.open_tasks)
+        found.append(array.slurm_id if whole else f"{array.slurm_id}_[{ranges_text(chosen)}]")
+    return found
