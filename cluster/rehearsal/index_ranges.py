@@ -1,0 +1,43 @@
+"""Index lists as Slurm writes them: 0-3,7,10-20:5%4."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+PART = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+))?)?$")
+
+
+def parse_ranges(text: str) -> tuple[list[int], int | None]:
+    """Return the indices, ascending, and the throttle after %, None if there is none.
+
+    Raises ValueError for anything that is not such a list.
+    """
+    listed, percent, limit = text.partition("%")
+    if percent and not limit.isdigit():
+        raise ValueError(text)
+    indices: set[int] = set()
+    for part in listed.split(","):
+        if (found := PART.match(part)) is None:
+            raise ValueError(text)
+        first = int(found[1])
+        last = int(found[2] or first)
+        step = int(found[3] or 1)
+        if last < first or step < 1:
+            raise ValueError(text)
+        indices.update(range(first, last + 1, step))
+    return sorted(indices), int(limit) or None if percent else None
+
+
+def format_ranges(indices: Sequence[int]) -> str:
+    """Return ascending `indices` as 0-3,7."""
+    parts: list[str] = []
+    start = previous = None
+    for index in [*indices, None]:
+        if start is None:
+            start = index
+        elif previous is not None and index != previous + 1:
+            parts.append(str(start) if start == previous else f"{start}-{previous}")
+            start = index
+        previous = index
+    return ",".join(parts)

@@ -1,0 +1,92 @@
+"""The processes of tasks: start, find, signal, and leave none behind.
+
+A task has a session of its own. A process that left the session is still known by the
+environment it was started with.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+MARK = "FAKE_SLURM_TASK"  # SOCKET:JOB_ID, in the environment of every process of a task
+
+
+@dataclass(frozen=True)
+class Found:
+    """A living process of a task."""
+
+    pid: int
+    in_step: bool  # started by srun
+
+
+def start(
+    script: str, cwd: str, environment: dict[str, str], output: str, error: str, append: bool
+) -> subprocess.Popen[bytes]:
+    """Return the running script, in a session of its own; raises OSError where it cannot start."""
+    with Path(script).open(encoding="utf-8") as lines:
+        interpreter = shlex.split(lines.readline()[2:])
+    mode = "ab" if append else "wb"
+    errors = Path(cwd, error).open(mode) if error else nullcontext(subprocess.STDOUT)
+    with Path(cwd, output).open(mode) as log, errors as target:
+        return subprocess.Popen(
+            [*interpreter, script],
+            cwd=cwd,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=target,
+            start_new_session=True,
+        )
+
+
+def find(socket: str, sessions: Mapping[int, int]) -> dict[int, list[Found]]:
+    """Return the living processes of this controller's tasks, by job id.
+
+    `sessions` names the job of every session that was started.
+    """
+    mark = f"{MARK}={socket}:".encode()
+    found: dict[int, list[Found]] = defaultdict(list)
+    for entry in os.scandir(PROC):
+        if not entry.name.isdigit():
+            continue
+        pid = int(entry.name)
+        # A process may end, or belong to another user, while it is looked at.
+        with suppress(OSError):
+            environment = (PROC / entry.name / "environ").read_bytes()
+            job_id = sessions.get(os.getsid(pid))
+            if (place := environment.find(mark)) >= 0:
+                job_id = int(environment[place + len(mark) :].partition(b"\0")[0])
+            if job_id is not None and not _is_zombie(entry.name):
+                found[job_id].append(Found(pid, b"SLURM_STEP_ID=" in environment))
+    return found
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each process; those that are gone are passed over."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def sweep(socket: str) -> int:
+    """Kill every process of this controller's tasks; return how many there were."""
+    killed: set[int] = set()
+    # A process may fork while its parent is being found: look until none is left.
+    while pids := {one.pid for group in find(socket, {}).values() for one in group} - killed:
+        send(pids, signal.SIGKILL)
+        killed |= pids
+    return len(killed)
+
+
+def _is_zombie(pid: str) -> bool:
+    stat = (PROC / pid / "stat").read_bytes()
+    return stat[stat.rindex(b")") + 2 : stat.rindex(b")") + 3] == b"Z"
