@@ -36,6 +36,7 @@ class JobArray:
     submitted: str
     run: int  # line of runs.jsonl
     settings: Mapping[str, Any]
+    flags: Mapping[str, Any]  # of the command line, which `resume` repeats
     environment: Mapping[str, str]  # what the workers' code must be
     packs: Sequence[Sequence[int]]
     requested: Mapping[str, EngineRequest] = field(default_factory=dict)  # by group_id, if not auto

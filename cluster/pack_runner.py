@@ -29,7 +29,6 @@ from phasecube.engine.errors import ExperimentError, StoreError
 from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.store import Store
-from phasecube.engine.trials import Trials
 
 TELL_EVERY_S = 0.5
 
@@ -102,7 +101,7 @@ class PackRunner:
         if len(trials):
             fields = job.choice
             if fields is None:
-                fields = self._settle_choice(job, trials)
+                fields = self._settle_choice(job)
                 tell(event("chosen", choice=fields))
             checkpoints = CheckpointFolder(checkpoint_path(self.study, job.pack))
             settled = run_pack(
@@ -136,15 +135,19 @@ class PackRunner:
             # Torn by a crash of the machine: its trials run again, from their checkpoint.
             return PackRecord.empty(self.plan.pack_size, self.plan.rule)
 
-    def _settle_choice(self, job: PackJob, trials: Trials) -> ChoiceFields:
+    def _settle_choice(self, job: PackJob) -> ChoiceFields:
         """Return the choice that stands for the job's group; make and publish it if none does."""
         key = self._keys[job.group]
         fields = read_choice(self.study, key)
         if fields is None:
-            fields = publish_choice(self.study, key, self._choose(job, trials))
+            fields = publish_choice(self.study, key, self._choose(job))
         return with_lanes(fields, self.plan.sweep.resources.lanes)
 
-    def _choose(self, job: PackJob, trials: Trials) -> ChoiceFields:
+    def _choose(self, job: PackJob) -> ChoiceFields:
+        # By the group's first pack, whoever chooses: workers start at once with packs of
+        # their own, some of them small, some of trials that raise.
+        rows = self.plan.row[self.plan.group == job.group]
+        trials = self.plan.trials_of(int(rows.min()) // self.plan.pack_size)
         from phasecube.engine.admission import choose_engine
 
         resources, like = self.plan.sweep.resources, job.like

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from phasecube.cluster.cut import steps_left
 from phasecube.cluster.executor import OnEvent, Stop
@@ -15,9 +15,10 @@ from phasecube.cluster.outcomes import count_outcomes
 from phasecube.cluster.pack_queue import PackQueue
 from phasecube.cluster.slurm.cancel import cancel_tasks
 from phasecube.cluster.slurm.command import SlurmSilentError
+from phasecube.cluster.slurm.deadly import deadly_packs
 from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.slurm.settings import SlurmSettings
-from phasecube.cluster.slurm.submit import deadly_packs, propose, send, standing_queue
+from phasecube.cluster.slurm.submit import Asked, propose, send, standing_queue
 from phasecube.cluster.study import Study
 from phasecube.cluster.task_marker import read_markers
 from phasecube.engine.record import Outcome, Status
@@ -38,12 +39,14 @@ class Slurm:
     def __init__(
         self,
         settings: SlurmSettings,
+        flags: Mapping[str, Any] | None = None,
         *,
         say: Callable[[str], None] = lambda line: None,  # noqa: ARG005
         poll_s: float = POLL_S,
         leave_on_stop: bool = False,
     ) -> None:
         self.settings = settings
+        self.flags = flags or {}
         self.say = say
         self.poll_s = poll_s
         self.leave_on_stop = leave_on_stop
@@ -100,9 +103,9 @@ class _Following:
 
     def look_at_tasks(self, tasks: Queue) -> None:
         """Give up what is deadly, leave what was cancelled, submit what no task has."""
-        for pack, event in deadly_packs(self.study.path, tasks).items():
+        for pack, event in deadly_packs(self.study, tasks).items():
             if pack in self.open:
-                self.on_event(replace(event, group=self.open[pack].group))
+                self.on_event(event)
                 self.finish(pack)
         if self.past is None:
             self.past = {(array.number, task) for array in tasks.arrays for task in array.ended}
@@ -121,8 +124,11 @@ class _Following:
                 self.tell("stopped", pack, message=end[1])
         if again:
             run = next(iter(self.open.values())).run
-            proposed = propose(self.study, self.slurm.settings, again, tasks, run)
-            send(self.study, proposed, self.slurm.say)
+            plan, status_RF = self.study.plan, self.study.store.read_status()
+            slurm = self.slurm
+            asked = Asked(self.study.path, plan, status_RF, slurm.settings, slurm.flags, run)
+            proposed = propose(asked, again, tasks)
+            send(self.study.path, proposed, slurm.say)
             if proposed.waiting:
                 n = len(proposed.waiting)
                 self.say_once(f"{n:,} packs wait for room: {proposed.limits.room_reason}")

@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
+
+import numpy as np
+import numpy.typing as npt
 
 from phasecube.cluster.cut import Pace, cut, seconds_of_packs, steps_left
 from phasecube.cluster.engine_choices import EngineChoices, group_id, group_keys
-from phasecube.cluster.job import Event
+from phasecube.cluster.give_up import give_up
+from phasecube.cluster.job import EngineRequest
 from phasecube.cluster.job_array import (
     JobArray,
     next_number,
@@ -26,19 +30,55 @@ from phasecube.cluster.job_array import (
     with_ended,
     write_array,
 )
-from phasecube.cluster.job_state import DEATHS, JobState
-from phasecube.cluster.pack_queue import MAX_DEATHS
-from phasecube.cluster.provenance import environment
+from phasecube.cluster.pace import measured_pace
+from phasecube.cluster.provenance import append_run, environment, read_runs
 from phasecube.cluster.slurm.command import SlurmError, SlurmSilentError, slurm
+from phasecube.cluster.slurm.deadly import deadly_packs
 from phasecube.cluster.slurm.limits import Limits, read_limits
 from phasecube.cluster.slurm.queue import Queue, read_queue
 from phasecube.cluster.slurm.refusals import explain_refusal, is_submit_limit
 from phasecube.cluster.slurm.script import LOGS, batch_script
 from phasecube.cluster.slurm.settings import SlurmSettings
 from phasecube.cluster.study import Study
-from phasecube.cluster.task_marker import read_markers
 from phasecube.engine.errors import StudyError
 from phasecube.engine.store import write_by_rename
+from phasecube.sweeps.plan import Plan
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A submission: of which plan, for which study folder, with which settings."""
+
+    path: Path
+    plan: Plan
+    status_RF: npt.NDArray[np.int32]
+    settings: SlurmSettings
+    flags: Mapping[str, Any]
+    run: int
+    pace: Pace | None = None  # a probe's, where no task has measured anything
+
+    def array(
+        self,
+        number: int,
+        tasks: Sequence[Sequence[int]],
+        requested: Mapping[str, EngineRequest],
+    ) -> JobArray:
+        """Return the array of these tasks, not yet submitted."""
+        token = uuid4().hex[:8]
+        return JobArray(
+            number=number,
+            token=token,
+            name=f"{self.plan.sweep.name}.{token}",
+            path=str(self.path.resolve()),
+            user=getpass.getuser(),
+            submitted=time.strftime("%Y-%m-%dT%H:%M:%S"),
+            run=self.run,
+            settings=self.settings.to_json(),
+            flags=self.flags,
+            environment={},
+            packs=tasks,
+            requested=requested,
+        )
 
 
 @dataclass(frozen=True)
@@ -76,25 +116,24 @@ def standing_queue(study: Study) -> Queue:
     return replace(queue, arrays=kept)
 
 
-def propose(
-    study: Study, settings: SlurmSettings, packs: Collection[int], queue: Queue, run: int
-) -> Proposed:
-    """Return the arrays that would run `packs`, those of living tasks left out."""
-    plan = study.plan
+def propose(asked: Asked, packs: Collection[int], queue: Queue) -> Proposed:
+    """Return the arrays that would run `packs`, those of living tasks left out.
+
+    Raises StudyError where the walltime is more than the cluster gives.
+    """
+    plan, settings = asked.plan, asked.settings
     live = queue.live_packs()
     wanted = [p for p in sorted(packs) if p not in live]
-    status_RF = study.store.read_status()
-    keys = {g: group_id(key) for g, key in group_keys(plan).items()}
-    group = {p: keys[int(plan.group[plan.trials_in(p)[0]])] for p in wanted}
-    left_P = steps_left(plan, status_RF)
-    seconds = seconds_of_packs(
-        wanted, {p: int(left_P[p]) for p in wanted}, group, measured_pace(study.path)
-    )
+    names = {g: group_id(key) for g, key in group_keys(plan).items()}
+    group = {p: names[int(plan.group[plan.trials_in(p)[0]])] for p in wanted}
+    left_P = steps_left(plan, asked.status_RF)
+    left = {p: int(left_P[p]) for p in wanted}
+    seconds = seconds_of_packs(wanted, left, group, asked.pace or measured_pace(asked.path))
     limits = read_limits(settings)
     if limits.max_walltime_s is not None and settings.walltime_s > limits.max_walltime_s:
         raise StudyError(
-            f"--time {settings.walltime_s // 60} min is more than {limits.walltime_reason}; "
-            "ask for less: a task whose time runs out goes on in a further one"
+            f"a walltime of {settings.walltime_s // 60} min is more than {limits.walltime_reason}; "
+            "ask for less with --time: a task whose time runs out goes back to the queue"
         )
     found = cut(
         wanted,
@@ -104,77 +143,52 @@ def propose(
         room=limits.room,
         packs_per_job=settings.packs_per_job,
     )
-    requested = EngineChoices(study.path, plan, status_RF).requested
-    asked = {keys[g]: engine for g, engine in requested.items() if engine != "auto"}
-    first = next_number(study.path)
-    arrays = [
-        _array(study, settings, first + i, run, found.tasks[start : start + limits.max_array_size])
-        for i, start in enumerate(range(0, len(found.tasks), limits.max_array_size))
-    ]
+    requested = EngineChoices(asked.path, plan, asked.status_RF).requested
     used = {group[p] for task in found.tasks for p in task}
-    requested_here = {g: engine for g, engine in asked.items() if g in used}
-    arrays = [replace(array, requested=requested_here) for array in arrays]
+    fixed = {names[g]: e for g, e in requested.items() if e != "auto" and names[g] in used}
+    first, most = next_number(asked.path), limits.max_array_size
+    arrays = [
+        asked.array(first + i, found.tasks[i * most : (i + 1) * most], fixed)
+        for i in range(-(-len(found.tasks) // most))
+    ]
     total_s = None if found.seconds is None else sum(found.seconds)
     return Proposed(arrays, found.waiting, len(live), total_s, found.why, limits)
 
 
-def send(study: Study, proposed: Proposed, say: Callable[[str], None]) -> list[JobArray]:
+def send(study: Path, proposed: Proposed, say: Callable[[str], None]) -> list[JobArray]:
     """Submit the arrays one by one and return those that Slurm took.
 
     A submit limit that bites all the same ends it without an error: the rest waits. Raises
     SlurmError with a remedy for any other refusal. The caller holds the study's lock.
     """
-    (study.path / LOGS).mkdir(parents=True, exist_ok=True)
-    code = environment(study.path)
+    (study / LOGS).mkdir(parents=True, exist_ok=True)
+    code = environment(study)
     sent = []
     for planned in proposed.arrays:
         array = replace(planned, environment=code)
-        write_by_rename(
-            script_path(study.path, array.number), batch_script(study.path, array).encode()
-        )
-        write_array(study.path, array)
+        write_array(study, array)
+        script = batch_script(study, array)
+        write_by_rename(script_path(study, array.number), script.encode())
         try:
-            said = slurm("sbatch", str(script_path(study.path, array.number)))
+            said = slurm("sbatch", str(script_path(study, array.number)))
         except SlurmSilentError as error:
             raise SlurmSilentError(
                 f"{error}. Whether it took the job array is not known; "
-                f"`phasecube resume {study.path}` finds out and sends what is missing"
+                f"`phasecube resume {study}` finds out and sends what is missing"
             ) from error
         except SlurmError as error:
             settings = SlurmSettings.from_json(array.settings)
             why = explain_refusal(error.said, settings, proposed.limits)
-            write_array(study.path, replace(array, withdrawn=why))
+            write_array(study, replace(array, withdrawn=why))
             if is_submit_limit(error.said):
                 say(f"{why}; what is left waits for room")
                 break
             raise SlurmError(why, error.said) from error
         array = replace(array, slurm_id=_job_id(said))
-        write_array(study.path, array)
+        write_array(study, array)
         say(_sentence(array))
         sent.append(array)
     return sent
-
-
-def _array(
-    study: Study,
-    settings: SlurmSettings,
-    number: int,
-    run: int,
-    tasks: Sequence[Sequence[int]],
-) -> JobArray:
-    token = uuid4().hex[:8]
-    return JobArray(
-        number=number,
-        token=token,
-        name=f"{study.sweep.name}.{token}",
-        path=str(study.path.resolve()),
-        user=getpass.getuser(),
-        submitted=time.strftime("%Y-%m-%dT%H:%M:%S"),
-        run=run,
-        settings=settings.to_json(),
-        environment={},
-        packs=tasks,
-    )
 
 
 def _job_id(said: str) -> str:
@@ -191,38 +205,67 @@ def _sentence(array: JobArray) -> str:
     )
 
 
-def measured_pace(study: Path) -> Pace:
-    """Return what all tasks so far measured: by group, the trial-steps and their seconds."""
-    steps: Counter[str] = Counter()
-    seconds: Counter[str] = Counter()
-    for array in read_arrays(study):
-        for marker in read_markers(study, array.number).values():
-            for group, (n, s) in marker.pace.items():
-                steps[group] += n
-                seconds[group] += s  # type: ignore[assignment]
-    return {group: (steps[group], float(seconds[group])) for group in steps}
+def submit_missing(
+    study: Study,
+    settings: SlurmSettings,
+    flags: Mapping[str, Any],
+    say: Callable[[str], None],
+    pace: Pace | None = None,
+) -> list[JobArray]:
+    """Submit every open pack that no living task has and return the arrays that Slurm took.
 
-
-def deadly_packs(study: Path, queue: Queue) -> Mapping[int, Event]:
-    """Return the packs whose tasks died too often while they had them, each as a `died` event.
-
-    A failure that the task itself tells of (a full disk, other packages) is no pack's.
+    The caller holds the study's lock. Raises SlurmError with a remedy.
     """
-    deaths: Counter[int] = Counter()
-    last: dict[int, tuple[JobState, str]] = {}
-    for array in queue.arrays:
-        markers = read_markers(study, array.number)
-        for task, (state, said) in array.ended.items():
-            marker = markers.get(task)
-            if JobState(state) not in DEATHS or marker is None or marker.state != "running":
-                continue
-            for pack in marker.in_hand:
-                deaths[pack] += 1
-                last[pack] = (JobState(state), f"{marker.slurm_id} on {marker.host}: {said}")
-    found = {}
-    for pack in (p for p, n in deaths.items() if n % MAX_DEATHS == 0):
-        state, said = last[pack]
-        outcome = "OUT_OF_MEMORY" if state is JobState.OUT_OF_MEMORY else "FAILED"
-        message = f"the tasks that had it ended {state.value} {MAX_DEATHS} times, last {said}"
-        found[pack] = Event("died", pack, 0, {outcome: 0}, message=message)
-    return found
+    queue = standing_queue(study)
+    plan = study.plan
+    for event in deadly_packs(study, queue).values():
+        give_up(study, event, len(read_runs(study.path)))
+        say(f"pack {event.pack} is given up: {event.message}")
+    status_RF = study.store.read_status()
+    missing = plan.missing(status_RF)
+    open_packs = set(missing.tolist()) - queue.live_packs()
+    if not open_packs:
+        say(_nothing(study, len(missing)))
+        return []
+    EngineChoices(study.path, plan, status_RF).withdraw_stale()
+    run = append_run(study.path, plan.sweep.folder, plan.sweep.resources.device)
+    asked = Asked(study.path, plan, status_RF, settings, flags, run, pace)
+    proposed = propose(asked, open_packs, queue)
+    for line in forecast_lines(proposed, settings):
+        say(line)
+    sent = send(study.path, proposed, say)
+    left = len(open_packs) - sum(len(task) for array in sent for task in array.packs)
+    if left:
+        say(
+            f"{left:,} packs wait: {proposed.limits.room_reason}. "
+            f"`phasecube resume {study.path}` sends more as room appears; with --follow it waits"
+        )
+    return sent
+
+
+def forecast_lines(proposed: Proposed, settings: SlurmSettings) -> list[str]:
+    """Return the shape and the cost of what is proposed, in words."""
+    n_tasks = sum(len(array.packs) for array in proposed.arrays)
+    if not n_tasks:
+        return []
+    asks = [f"{settings.cpus} core{'s' * (settings.cpus > 1)}"]
+    if settings.gpus or settings.gres:
+        asks.append(settings.gres or f"{settings.gpus} GPU{'s' * ((settings.gpus or 0) > 1)}")
+    if settings.memory_mb is not None:
+        asks.append(f"{settings.memory_mb:,} MB")
+    at_once = f", {settings.throttle} at once" if settings.throttle else ""
+    lines = [
+        f"{n_tasks:,} tasks in {len(proposed.arrays)} job array{'s' * (len(proposed.arrays) > 1)}"
+        f"{at_once}: {', '.join(asks)}, {settings.walltime_s // 60} min each ({proposed.why})"
+    ]
+    if proposed.seconds is not None:
+        hours = proposed.seconds / settings.processes / 3600
+        kind, each = ("GPU", settings.gpus) if settings.gpus else ("CPU", settings.cpus)
+        lines.append(f"about {hours * (each or 1):.3g} {kind}-hours, by measured seconds a step")
+    return lines
+
+
+def _nothing(study: Study, n_missing: int) -> str:
+    if n_missing:
+        return f"{study.path}: nothing to submit; its {n_missing:,} open packs are in living tasks"
+    return f"{study.path}: nothing to submit; every trial is settled"

@@ -1,0 +1,51 @@
+"""Packs that kill whoever runs them: found by the ends of the tasks that had them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from phasecube.cluster.job import Event
+from phasecube.cluster.job_array import read_arrays
+from phasecube.cluster.job_state import DEATHS, JobState
+from phasecube.cluster.pack_queue import MAX_DEATHS
+from phasecube.cluster.slurm.queue import Queue
+from phasecube.cluster.study import Study
+from phasecube.cluster.task_marker import read_markers, write_marker
+
+
+def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
+    """Return the packs whose tasks died too often while they had them, each as a `died` event.
+
+    A failure that the task itself tells of (a full disk, other packages) is no pack's.
+    """
+    deaths: Counter[int] = Counter()
+    last: dict[int, tuple[JobState, str]] = {}
+    for array in queue.arrays:
+        markers = read_markers(study.path, array.number)
+        for task, (state, said) in array.ended.items():
+            marker = markers.get(task)
+            if JobState(state) not in DEATHS or marker is None or marker.state != "running":
+                continue
+            for pack in marker.in_hand:
+                deaths[pack] += 1
+                last[pack] = (JobState(state), f"{marker.slurm_id} on {marker.host}: {said}")
+    found = {}
+    for pack in (p for p, n in deaths.items() if n >= MAX_DEATHS):
+        state, said = last[pack]
+        outcome = "OUT_OF_MEMORY" if state is JobState.OUT_OF_MEMORY else "FAILED"
+        message = f"the tasks that had it ended {state.value} {MAX_DEATHS} times, last {said}"
+        group = int(study.plan.group[study.plan.trials_in(pack)[0]])
+        found[pack] = Event("died", pack, group, {outcome: 0}, message=message)
+    return found
+
+
+def forgive(study: Path, packs: Collection[int]) -> None:
+    """Forget which tasks died with these packs in hand: they are to be tried anew."""
+    for array in read_arrays(study):
+        for task, marker in read_markers(study, array.number).items():
+            if task in array.ended and not set(packs).isdisjoint(marker.in_hand):
+                kept = tuple(pack for pack in marker.in_hand if pack not in packs)
+                write_marker(study, array.number, task, replace(marker, in_hand=kept))
