@@ -18,6 +18,12 @@ TABLE = "cluster.slurm"
 ADDED_UP = ("setup", "sbatch")
 WHOLE = ("gpus", "cpus", "throttle", "packs_per_job", "processes", "notice_s", "requeues")
 LEAST_NOTICE_S = 10
+_FLAGS = {"walltime": "--time"}  # where a flag is not called as its key
+
+
+def flag_of(key: str) -> str:
+    """Return the command line flag of a key of [cluster.slurm]."""
+    return _FLAGS.get(key, "--" + key.replace("_", "-"))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ def resolve(
     layers = [
         (f"{known.path.name}: {name}.", dict(known.tables.get(name or "", {}))),
         (f"{TABLE}.", of_sweep),
-        ("--", of_flags),
+        (None, of_flags),
     ]
     merged, more = _merged(layers)
     if faults or more:
@@ -127,8 +133,8 @@ def _of_flags(flags: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     for key in ADDED_UP:
         if key in given:
             given[key] = list(given[key])
-    found, faults = checked(given, "--")
-    return found, [Fault(fault.path.replace("_", "-"), fault.message) for fault in faults]
+    found, faults = checked(given, "")
+    return found, [Fault(flag_of(f.path.partition("[")[0]), f.message) for f in faults]
 
 
 def _unknown(name: str, known: Profiles) -> str:
@@ -141,20 +147,20 @@ def _unknown(name: str, known: Profiles) -> str:
     return f"no profile {name!r} in {known.path}; {suggest(name, known.tables)}"
 
 
-def _merged(layers: list[tuple[str, dict[str, Any]]]) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the layers, each (what stands before its keys, values), as one, and the faults."""
+def _merged(layers: list[tuple[str | None, dict[str, Any]]]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the layers, each (what stands before its keys, None: flags; values), as one."""
     merged: dict[str, Any] = {key: [] for key in ADDED_UP}
     places: dict[str, str] = {}
     faults: list[Fault] = []
     for place, values in layers:
         for number, line in enumerate(values.get("sbatch", [])):
             if (fault := fault_of(line)) is not None:
-                at = f"{place}sbatch" if place == "--" else f"{place}sbatch[{number}]"
+                at = flag_of("sbatch") if place is None else f"{place}sbatch[{number}]"
                 faults.append(Fault(at, fault))
         asks_gpus = str(values.get("gres", "")).startswith("gpu")
         if asks_gpus and "gpus" in values:
             message = f"GPUs are asked for by gres = {values['gres']!r} too; give one of them"
-            faults.append(Fault(f"{place}gpus", message))
+            faults.append(Fault(flag_of("gpus") if place is None else f"{place}gpus", message))
         # Of the two ways to ask for GPUs, the stronger layer's counts.
         if asks_gpus:
             merged.pop("gpus", None)
@@ -162,7 +168,7 @@ def _merged(layers: list[tuple[str, dict[str, Any]]]) -> tuple[dict[str, Any], l
             del merged["gres"]
         for key, value in values.items():
             merged[key] = [*merged[key], *value] if key in ADDED_UP else value
-            places[key] = place + (key.replace("_", "-") if place == "--" else key)
+            places[key] = flag_of(key) if place is None else f"{place}{key}"
     walltime_s = seconds_of(merged.get("walltime", SlurmSection().walltime))
     if merged.get("notice_s", 0) >= walltime_s:
         message = (
