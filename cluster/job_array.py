@@ -140,10 +140,11 @@ def ranges_text(numbers: Sequence[int]) -> str:
 
 
 def ranges_of(text: str) -> list[int]:
-    """Return the numbers of "0-3,7"; a throttle at the end, "%4", is left out."""
+    """Return the numbers of "0-3,7" or "0-8:2"; a throttle at the end, "%4", is left out."""
     found: list[int] = []
     for part in text.partition("%")[0].split(","):
-        first, _, last = part.partition("-")
+        span, _, step = part.partition(":")
+        first, _, last = span.partition("-")
         if first:
-            found += range(int(first), int(last or first) + 1)
+            found += range(int(first), int(last or first) + 1, int(step or 1))
     return found

@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 import numpy as np
 
+from phasecube.cluster.forgive import forgive
 from phasecube.cluster.outcomes import count_outcomes
 from phasecube.cluster.study import Study, checkpoint_path
 from phasecube.engine.record import Outcome, Status
@@ -14,11 +15,16 @@ RETRIED = (Outcome.FAILED, Outcome.TIMED_OUT, Outcome.OUT_OF_MEMORY)
 
 
 def reset_trials(
-    study: Study, outcomes: Collection[Outcome], *, torn: bool = False
+    study: Study,
+    outcomes: Collection[Outcome],
+    *,
+    torn: bool = False,
+    leave: Collection[int] = (),
 ) -> dict[str, int]:
     """Return how many trials were made not run, by the outcome they had.
 
-    `torn` adds every trial of packs whose files are damaged. The caller holds the lock.
+    `torn` adds every trial of packs whose files are damaged; packs of `leave` are in other
+    hands, which would write the old outcomes again. The caller holds the lock.
     """
     store = study.store
     status_RF = store.read_status()
@@ -33,6 +39,9 @@ def reset_trials(
             begun_R = rows_R[:, [Status.OUTCOME, Status.N_RECORDED]].any(axis=1)
             chosen_R[store.rows_of(number)] |= begun_R
             anew_R[store.rows_of(number)] = True
+    for pack in leave:
+        chosen_R[store.rows_of(pack)] = False
+    forgive(study, set((np.flatnonzero(chosen_R) // store.pack_size).tolist()))
     counts = count_outcomes(status_RF[chosen_R])
     store.reset_rows(np.flatnonzero(chosen_R))
     # A checkpoint vouches for these as they ended; they are to begin anew.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,11 @@ def run_study(
     show: Callable[[Snapshot], None] = lambda snapshot: None,  # noqa: ARG005
     executor: Executor | None = None,
     processes: int | None = None,
+    leave: Collection[int] = (),
 ) -> RunResult:
     """Run every pack that holds an unsettled trial; the caller holds the study's lock.
+
+    Packs of `leave` are in other hands.
 
     `show` is given snapshots as the run goes on; `stop()` is asked often, and answers true
     to have every running pack checkpointed and the call return.
@@ -58,8 +61,9 @@ def run_study(
     missing = plan.missing(status_RF)
     clear_leftovers(study.path)
     count = _progress_count(study, missing)
+    missing = np.setdiff1d(missing, list(leave))
     if not len(missing):
-        return RunResult(count.snapshot(), 0)
+        return RunResult(count.snapshot(), len(plan.missing(status_RF)))
 
     resources = plan.sweep.resources
     wanted = processes if processes is not None else resources.processes

@@ -67,12 +67,15 @@ class Store:
 
     # status -----------------------------------------------------------------
 
-    def read_status(self, packs: Sequence[int] | None = None) -> StatusArray:
+    def read_status(
+        self, packs: Sequence[int] | None = None, *, n_rows: int | None = None
+    ) -> StatusArray:
         """Return int32 [R, 5], columns as in `Status`; rows without a whole chunk have not run.
 
-        With `packs` only theirs are read, and all others appear not to have run.
+        With `packs` only theirs are read, and all others appear not to have run. `n_rows` is
+        that of a plan with more rows than the store has yet.
         """
-        status_RF = np.zeros((self.n_rows, N_FIELDS), np.int32)
+        status_RF = np.zeros((max(self.n_rows, n_rows or 0), N_FIELDS), np.int32)
         status_RF[:, Status.STOPPED_AT] = -1
         for number in self._packs_with_status() if packs is None else packs:
             found = self._read_pack_status(number)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from phasecube.cluster.job_array import ranges_text
 from phasecube.cluster.slurm.command import slurm
 from phasecube.cluster.slurm.queue import Queue
+from phasecube.cluster.task_marker import TaskMarker, read_marker, write_marker
 
 AT_ONCE = 50  # ids in a command line
+CANCELLED = "cancelled before it started"
 
 
-def cancel_tasks(queue: Queue, tasks: Mapping[int, Sequence[int]]) -> int:
-    """Return how many tasks were cancelled; those that run are told to checkpoint (SIGTERM)."""
+def cancel_tasks(study: Path, queue: Queue, tasks: Mapping[int, Sequence[int]]) -> int:
+    """Return how many tasks were cancelled; those that run are told to checkpoint (SIGTERM).
+
+    Slurm forgets at once a task that is cancelled before it starts, so it is noted in a marker.
+    """
     ids = _ids(queue, tasks)
     for start in range(0, len(ids), AT_ONCE):
         slurm("scancel", *ids[start : start + AT_ONCE])
+    for array in queue.arrays:
+        for task in tasks.get(array.number, ()):
+            if read_marker(study, array.number, task) is None:
+                now = time.strftime("%Y-%m-%dT%H:%M:%S")
+                name = f"{array.slurm_id}_{task}"
+                marker = TaskMarker("stopped", name, "", now, now, 0, message=CANCELLED)
+                write_marker(study, array.number, task, marker)
     return sum(map(len, tasks.values()))
 
 

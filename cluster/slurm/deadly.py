@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Mapping
 
 from phasecube.cluster.job import Event
-from phasecube.cluster.job_array import read_arrays
 from phasecube.cluster.job_state import DEATHS, JobState
 from phasecube.cluster.pack_queue import MAX_DEATHS
 from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.study import Study
-from phasecube.cluster.task_marker import read_markers, write_marker
+from phasecube.cluster.task_marker import read_markers
 
 
 def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
@@ -40,12 +37,3 @@ def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
         group = int(study.plan.group[study.plan.trials_in(pack)[0]])
         found[pack] = Event("died", pack, group, {outcome: 0}, message=message)
     return found
-
-
-def forgive(study: Path, packs: Collection[int]) -> None:
-    """Forget which tasks died with these packs in hand: they are to be tried anew."""
-    for array in read_arrays(study):
-        for task, marker in read_markers(study, array.number).items():
-            if task in array.ended and not set(packs).isdisjoint(marker.in_hand):
-                kept = tuple(pack for pack in marker.in_hand if pack not in packs)
-                write_marker(study, array.number, task, replace(marker, in_hand=kept))

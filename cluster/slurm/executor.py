@@ -137,7 +137,7 @@ class _Following:
         """Cancel what runs, unless it is to go on alone, and tell each pack as stopped."""
         if not self.slurm.leave_on_stop:
             tasks = standing_queue(self.study)
-            cancel_tasks(tasks, _live_tasks(tasks))
+            cancel_tasks(self.study.path, tasks, _live_tasks(tasks))
             until_s = time.monotonic() + LEAVING_S
             while tasks.live_packs() and time.monotonic() < until_s:
                 time.sleep(min(1.0, self.slurm.poll_s))

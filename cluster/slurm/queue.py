@@ -43,7 +43,8 @@ OF_MARKER: Mapping[str, JobState] = {
     "failed": JobState.FAILED,
 }
 
-Places = dict[tuple[str, int], tuple[str, str]]  # (job, task) -> Slurm's state, its reason
+WHOLE = -1  # an array cancelled before any task of it started is one line without indices
+Places = dict[tuple[str, int], tuple[str, str]]  # (job, task or WHOLE) -> Slurm's state, reason
 
 
 @dataclass(frozen=True)
@@ -77,12 +78,17 @@ class Queue:
         }
 
 
-def read_queue(study: Path, arrays: Sequence[JobArray]) -> Queue:
+def read_queue(study: Path, arrays: Sequence[JobArray], *, moved: bool = False) -> Queue:
     """Return the state of every task of `arrays`, by one squeue and at most one sacct.
 
-    Arrays submitted for another place are left out: their tasks are not this study's.
+    Arrays submitted for another place are left out: their tasks are not this study's. With
+    `moved` those of a place that is gone are in: the study stood there.
     """
-    here = [array for array in arrays if not is_elsewhere(array, study)]
+    here = [
+        array
+        for array in arrays
+        if not is_elsewhere(array, study) or (moved and not Path(array.path).exists())
+    ]
     asked = [array for array in here if array.open_tasks]
     markers = {array.number: read_markers(study, array.number) for array in asked}
     if not asked:
@@ -115,7 +121,7 @@ def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
         job, tasks, state, rest = line.split("|", 3)
         reason, _, name = rest.partition("|")
         names[name] = job
-        for task in ranges_of(tasks) if tasks[:1].isdecimal() else [0]:
+        for task in ranges_of(tasks) if tasks[:1].isdecimal() else [WHOLE]:
             places[job, task] = (state.split()[0], reason)
     return places, names
 
@@ -133,14 +139,19 @@ def _sacct(arrays: Sequence[JobArray]) -> Places:
     for line in said.splitlines():
         place, state, exit_code = line.split("|")
         job, _, tasks = place.partition("_")
-        for task in ranges_of(tasks.strip("[]")):
-            detail = state.partition(" ")[2] or ("" if exit_code == "0:0" else f"exit {exit_code}")
+        detail = state.partition(" ")[2] or ("" if exit_code == "0:0" else f"exit {exit_code}")
+        for task in ranges_of(tasks.strip("[]")) or [WHOLE]:
             places[job, task] = (state.split()[0], detail)
     return places
 
 
 def _unknown(array: JobArray, places: Places) -> bool:
-    return any((array.slurm_id or "", task) not in places for task in array.open_tasks)
+    return any(_place(array, task, places) is None for task in array.open_tasks)
+
+
+def _place(array: JobArray, task: int, places: Places) -> tuple[str, str] | None:
+    job = array.slurm_id or ""
+    return places.get((job, task), places.get((job, WHOLE)))
 
 
 def _found(
@@ -166,7 +177,7 @@ def _named_in_accounts(array: JobArray) -> str | None:
 
 
 def _state(array: JobArray, task: int, places: Places, marker: TaskMarker | None) -> TaskState:
-    known = places.get((array.slurm_id or "", task))
+    known = _place(array, task, places)
     if known is not None:
         state = STATES.get(known[0])
         if state is None:

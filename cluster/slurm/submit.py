@@ -93,7 +93,7 @@ class Proposed:
     limits: Limits
 
 
-def standing_queue(study: Study) -> Queue:
+def standing_queue(study: Study, *, keep: bool = True) -> Queue:
     """Return how the study's tasks stand, and keep for good the ends that are known now.
 
     Raises SlurmSilentError where Slurm cannot say: nothing may be inferred from that. The
@@ -105,6 +105,8 @@ def standing_queue(study: Study) -> Queue:
             f"{queue.silent}. Tasks of {study.path} may be running, so nothing was submitted; "
             "try again when Slurm answers"
         )
+    if not keep:
+        return queue
     kept = []
     for array in queue.arrays:
         states = queue.states.get(array.number, {})

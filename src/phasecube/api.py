@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from phasecube.cluster.job_array import JOBS
 from phasecube.cluster.run_lock import RunLock
 from phasecube.cluster.run_study import run_study
 from phasecube.cluster.study import PLAN, Study, exists
@@ -54,7 +55,7 @@ def run(
     path = Path(study) if study is not None else STUDIES / sweep.name
     with RunLock(path):
         found = prepare(sweep, path)
-        run_study(found, processes=processes)
+        run_study(found, processes=processes, leave=living_packs(found))
     return open(finish(path))
 
 
@@ -102,6 +103,23 @@ def prepare(sweep: Sweep, path: Path, say: Say = lambda line: None) -> Study:  #
     if not what.is_empty or changed or not study.keeps(sweep):
         study.adopt(proposal)
     return study
+
+
+def was_submitted(path: Path) -> bool:
+    """Return whether the study has been sent to a cluster."""
+    return (path / JOBS).exists()
+
+
+def living_packs(study: Study) -> set[int]:
+    """Return the packs that tasks on a cluster may have; the caller holds the study's lock.
+
+    Raises SlurmSilentError where tasks were submitted and Slurm cannot say how they are.
+    """
+    if not was_submitted(study.path):
+        return set()
+    from phasecube.cluster.slurm.submit import standing_queue
+
+    return standing_queue(study).live_packs()
 
 
 def finish(path: Path) -> Path:

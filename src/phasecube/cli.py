@@ -76,9 +76,14 @@ def parser() -> argparse.ArgumentParser:
     _sweep(run)
     _processes(run)
 
-    resume = command("resume", "running:resume", "go on with a study that was stopped")
+    submit = command("submit", "slurm:submit", "send a sweep, or what its study lacks, to Slurm")
+    _sweep(submit)
+    submit.add_argument("--dry-run", action="store_true", help="print script and arrays, send none")
+    _slurm(submit)
+
+    resume = command("resume", "running:resume", "go on with a study, where it ran last")
     _study(resume)
-    _processes(resume)
+    _slurm(resume)
 
     retry = command("retry", "running:retry", "run trials again that failed")
     _study(retry)
@@ -86,7 +91,28 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("--timed-out", action="store_true", help="trials past trial_walltime_s")
     retry.add_argument("--out-of-memory", action="store_true", help="trials that did not fit")
     retry.add_argument("--torn", action="store_true", help="trials whose records are damaged")
-    _processes(retry)
+    _slurm(retry)
+
+    cancel = command("cancel", "slurm:cancel", "cancel a study's tasks; what ran is checkpointed")
+    _study(cancel)
+    cancel.add_argument("--state", choices=["pending", "running"], help="only tasks in this state")
+    _where(cancel)
+    cancel.add_argument("--dry-run", action="store_true", help="say how many, cancel none")
+    cancel.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+    for action, text in (
+        ("hold", "hold a study's pending tasks back"),
+        ("release", "let held tasks go"),
+    ):
+        held = command(action, "slurm:hold", text)
+        held.set_defaults(action=action)
+        _study(held)
+        _where(held)
+
+    logs = command("logs", "slurm:logs", "the end of a task's log: the last that failed, or TASK's")
+    _study(logs)
+    logs.add_argument("task", nargs="?", help="as Slurm names it: 123_4")
+    logs.add_argument("--lines", type=_positive, default=40, metavar="N")
 
     status = command("status", "looking:status", "how a study stands: counts, rate, failures")
     _study(status)
@@ -137,8 +163,52 @@ def _study(parser: argparse.ArgumentParser) -> None:
 
 def _processes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--processes", type=_positive, metavar="N", help="worker processes, for this run only"
+        "--processes", type=_positive, metavar="N", help="packs at once (on Slurm: in each task)"
     )
+
+
+def _where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--where", metavar="EXPR", help='only tasks with such trials, for example "lr > 0.1"'
+    )
+
+
+def _slurm(parser: argparse.ArgumentParser) -> None:
+    """Add where to run, and what [cluster.slurm] says; flags are stronger than the sweep file."""
+    places = ["slurm"] if parser.prog.endswith("submit") else ["here", "slurm"]
+    parser.add_argument(
+        "--to", choices=places, default=places[0] if len(places) == 1 else None,
+        help="where (default: where it ran last)" if len(places) > 1 else "where",
+    )  # fmt: skip
+    slurm = parser.add_argument_group("on Slurm, each as in [cluster.slurm]")
+    slurm.add_argument("--follow", action="store_true", help="stay; submit again what is lost")
+    slurm.add_argument("--probe", action="store_true", help="time a few steps to size the tasks")
+    for flags, name, metavar, text in (
+        (("--profile",), "profile", "NAME", "a table of your clusters.toml"),
+        (("-p", "--partition"), "partition", "NAME", ""),
+        (("-A", "--account"), "account", "NAME", ""),
+        (("-q", "--qos"), "qos", "NAME", ""),
+        (("-C", "--constraint"), "constraint", "FEATURES", ""),
+        (("--gres",), "gres", "SPEC", "for example gpu:a100:1"),
+        (("--gpus",), "gpus", "N", "GPUs of a task"),
+        (("-c", "--cpus"), "cpus", "N", "cores of a task"),
+        (("--memory",), "memory", "8G", "of a task; x1.5: half as much again as last time"),
+        (("-t", "--time"), "walltime", "4h", "walltime of a task"),
+        (("--throttle",), "throttle", "N", "tasks of an array that run at once"),
+        (("--packs-per-job",), "packs_per_job", "N", "packs of a task"),
+        (("--python",), "python", "COMMAND", "the interpreter on the nodes"),
+        (("--notice",), "notice_s", "SECONDS", "before the walltime's end, to checkpoint in"),
+        (("--requeues",), "requeues", "N", "times a task may go back to the queue itself"),
+        (("--drift",), "drift", "refuse|warn", "where a node has other packages"),
+    ):
+        slurm.add_argument(*flags, dest=name, metavar=metavar, help=text)
+    slurm.add_argument(
+        "--setup", action="append", metavar="LINE", help="of shell, before the task; repeatable"
+    )
+    slurm.add_argument(
+        "--sbatch", action="append", metavar="OPTION", help='"--exclusive"; repeatable'
+    )
+    _processes(parser)
 
 
 def _positive(text: str) -> int:

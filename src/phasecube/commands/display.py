@@ -45,6 +45,13 @@ class Display:
         if self._last:
             print(self._last, flush=True)
 
+    def say(self, line: str) -> None:
+        """Print a line above what is shown."""
+        if self._live is not None:
+            self._live.console.print(line, markup=False, highlight=False)
+        else:
+            print(line, flush=True)
+
     def show(self, snapshot: Snapshot) -> None:
         """Show how far the run is."""
         line = progress_line(snapshot)

@@ -7,41 +7,59 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from phasecube.cluster.job_array import JOBS
 from phasecube.cluster.status import StudyStatus, read_status
 from phasecube.commands.display import duration, words
 
+if TYPE_CHECKING:
+    from phasecube.cluster.slurm.overview import JobsOverview
+
 N_SHOWN_STEPS = 24
+SLURM_EVERY_S = 10.0
 
 
 def status(arguments: argparse.Namespace) -> int:
     """Print how the study stands now."""
-    found = read_status(arguments.study)
+    found, jobs = read_status(arguments.study), _jobs(arguments.study)
     if arguments.json:
-        print(json.dumps(asdict(found), default=str, indent=1))
+        both = asdict(found) | {"jobs": None if jobs is None else asdict(jobs)}
+        print(json.dumps(both, default=str, indent=1))
     else:
-        print("\n".join(lines(found)))
+        print("\n".join([*lines(found, jobs), *job_lines(jobs)]))
     return 0
 
 
+def _jobs(path: Path) -> JobsOverview | None:
+    if not (path / JOBS).exists():
+        return None
+    from phasecube.cluster.slurm.overview import jobs_overview
+    from phasecube.cluster.study import Study
+
+    return jobs_overview(Study(path))
+
+
 def watch(arguments: argparse.Namespace) -> int:
-    """Print it again and again until nobody runs the study."""
+    """Print it again and again until nobody runs the study, here or on Slurm."""
     live = sys.stdout.isatty()
     height = 0
     while True:
-        found = read_status(arguments.study)
-        text = lines(found)
+        found, jobs = read_status(arguments.study), _jobs(arguments.study)
+        text = [*lines(found, jobs), *job_lines(jobs)]
         if live and height:
             # Up over what was printed, and clear from there: no flicker, nothing imported.
             print(f"\x1b[{height}A\x1b[J", end="")
         print("\n".join(text), flush=True)
         height = len(text)
-        if found.holder is None:
+        if found.holder is None and (jobs is None or not jobs.live):
             return 0
-        time.sleep(arguments.every)
+        # squeue loads a whole cluster's controller, a study's own files nobody's.
+        time.sleep(arguments.every if jobs is None else max(arguments.every, SLURM_EVERY_S))
 
 
-def lines(found: StudyStatus) -> list[str]:
+def lines(found: StudyStatus, jobs: JobsOverview | None = None) -> list[str]:
     """Return the status in lines."""
     said = [
         f"{found.path}: {found.settled:,} of {found.n_trials:,} trials settled, "
@@ -54,7 +72,7 @@ def lines(found: StudyStatus) -> list[str]:
         said.append(f"  {'orphaned':14} {found.n_orphaned:>9,}  (no longer named by the sweep)")
     if found.holder is not None:
         said.append(f"running in {found.holder}{_pace(found)}")
-    elif found.settled < found.n_trials:
+    elif found.settled < found.n_trials and not (jobs is not None and jobs.live):
         said.append(f"not running; go on with: phasecube resume {found.path}")
     if found.failures:
         said.append("last failures:")
@@ -63,6 +81,29 @@ def lines(found: StudyStatus) -> list[str]:
             "mend your file and take it over with `phasecube run SWEEP`, then: "
             f"phasecube retry {found.path} --failed"
         )
+    return said
+
+
+def job_lines(jobs: JobsOverview | None) -> list[str]:
+    """Return in lines how the study's Slurm tasks stand."""
+    if jobs is None:
+        return []
+    said = []
+    if jobs.elsewhere is not None:
+        said.append(f"note: {jobs.elsewhere}")
+    if jobs.silent is not None:
+        said.append(f"unknown: {jobs.silent}")
+    counts = [f"{n:,} {words(state)}" for state, n in sorted(jobs.tasks.items())]
+    said.append(f"Slurm tasks: {', '.join(counts) or 'none'}")
+    if jobs.live:
+        said.append(f"  {jobs.packs_live:,} packs are in living tasks")
+    said += [f"  {n:,} wait: {reason}" for reason, n in jobs.waiting.items()]
+    if jobs.cpu_hours:
+        gpu = f", {jobs.gpu_hours:.3g} GPU-hours" if jobs.gpu_hours else ""
+        said.append(f"  remaining cost: about {jobs.cpu_hours:.3g} CPU-hours{gpu}")
+    for end in jobs.ends:
+        said.append(f"  task {end.name} {words(end.state)}: {end.said or 'see its log'}")
+        said += [f"    | {line[:110]}" for line in end.last_lines]
     return said
 
 

@@ -26,11 +26,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def resume(arguments: argparse.Namespace) -> int:
-    """Go on with a study."""
+    """Go on with a study, where it ran last."""
     study = Study(arguments.study)
     with StopSignal() as stop, RunLock(study.path):
         study.refresh()
-        return _go_on(study, stop, arguments.processes)
+        return _go_on_there(study, arguments, stop)
 
 
 def retry(arguments: argparse.Namespace) -> int:
@@ -42,13 +42,14 @@ def retry(arguments: argparse.Namespace) -> int:
     study = Study(arguments.study)
     with StopSignal() as stop, RunLock(study.path):
         study.refresh()
-        counts = reset_trials(study, chosen, torn=arguments.torn)
+        living = api.living_packs(study)
+        counts = reset_trials(study, chosen, torn=arguments.torn, leave=living)
         if not counts:
             asked = [words(o.name) for o in chosen] + ["torn"] * arguments.torn
             print(f"{study.path}: no trial is {' or '.join(asked)}")
             return 0
         print(", ".join(f"{n:,} {words(name)}" for name, n in counts.items()), "to run again")
-        return _go_on(study, stop, arguments.processes)
+        return _go_on_there(study, arguments, stop)
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -72,9 +73,24 @@ def verify(arguments: argparse.Namespace) -> int:
     return 1 if differing or torn else 0
 
 
+def _go_on_there(study: Study, arguments: argparse.Namespace, stop: StopSignal) -> int:
+    to = arguments.to or ("slurm" if api.was_submitted(study.path) else "here")
+    if to == "here":
+        return _go_on(study, stop, arguments.processes)
+    from phasecube.commands.slurm import send_on
+
+    return send_on(study, arguments, stop)
+
+
 def _go_on(study: Study, stop: StopSignal, processes: int | None) -> int:
+    living = api.living_packs(study)
+    if living:
+        print(f"{len(living):,} packs are in living Slurm tasks and left to them")
     with Display() as display:
-        result = run_study(study, stop=stop, show=display.show, processes=processes)
+        result = run_study(study, stop=stop, show=display.show, processes=processes, leave=living)
+    if not result.finished and not stop() and living:
+        print(f"the rest is left to its Slurm tasks: phasecube status {study.path}")
+        return 0
     if not result.finished:
         print(f"stopped; go on with: phasecube resume {study.path}")
         return 128 + stop.number if stop.number else 1
