@@ -48,10 +48,11 @@ def qos_offered() -> str:
     return f"; yours are: {', '.join(sorted(found))}" if found else ""
 
 
-def nodes_offered() -> str:
+def nodes_offered(partition: str | None = None) -> str:
     """Return what nodes there are: cores, memory, GPUs, features; as the end of a sentence."""
+    within = [] if partition is None else ["-p", partition]
     found = []
-    for line in _lookup("sinfo", "-h", "-o", "%c|%m|%G|%f"):
+    for line in _lookup("sinfo", "-h", *within, "-o", "%c|%m|%G|%f"):
         cores, memory, gres, features = (*line.split("|"), "", "", "", "")[:4]
         parts = [f"{cores} cores", f"{memory} MB"]
         parts += [] if gres in ("", "(null)") else [gres]
