@@ -7,3 +7,8 @@ srun, or slurmd's own limits on memory.
 """
 
 from __future__ import annotations
+
+from phasecube.cluster.rehearsal.fake_cluster import FakeCluster, FakePartition
+from phasecube.cluster.rehearsal.fake_slurm import FakeSlurm, RehearsalError
+
+__all__ = ["FakeCluster", "FakePartition", "FakeSlurm", "RehearsalError"]

@@ -12,7 +12,6 @@ from phasecube.cluster.rehearsal import task_processes
 from phasecube.cluster.rehearsal.client import fill_pattern
 from phasecube.cluster.rehearsal.placing import cpus_of, memory_of
 from phasecube.cluster.rehearsal.records import (
-    CANCELLED,
     COMPLETED,
     COMPLETING,
     FAILED,
@@ -39,6 +38,7 @@ def start(state: State, task: Task, node: Node) -> None:
     node.gpus.update(task.gpus)
     task.node, task.state, task.reason = node.name, RUNNING, "None"
     task.started_at, task.warned, task.step_pids, task.ending = state.now, False, [], None
+    task.preempted_to = ""
     task.exit_code = "0:0"
     state.live[task.job_id] = task
     environment = task_environment(state, task)
@@ -77,25 +77,25 @@ def batch_ended(state: State, pid: int, status: int) -> None:
     if not state.processes_of(task):
         _bury(state, task)
     elif task.ending.kill_at == 0.0:  # what the script left behind
-        terminate(state, task, task.ending.state, task.ending.reason, "", task.ending.exit_code)
+        terminate(state, task, task.ending.state, task.ending.reason, None, task.ending.exit_code)
 
 
 def terminate(
-    state: State, task: Task, final: str, reason: str, why: str, exit_code: str = "0:0"
+    state: State, task: Task, final: str, reason: str, why: str | None, exit_code: str = "0:0"
 ) -> None:
     """Ask all processes of the task to leave; KillWait later they are killed.
 
-    `why` ends the line that Slurm writes into the logs ("" writes none).
+    `why` ends the line that Slurm writes into the logs (None writes none).
     """
     if task.ending is not None and task.ending.kill_at:
         # Already leaving: only what becomes of it changes, not how long it may take.
         task.ending = Ending(final, reason, task.ending.kill_at, exit_code)
         return
-    if why:
+    if why is not None:
         announce(task, why)
     task.ending = Ending(final, reason, state.now + state.cluster.kill_wait_s, exit_code)
     task.state = COMPLETING
-    task.reason = "None" if final in (PENDING, CANCELLED) else reason
+    task.reason = "None" if final == PENDING else reason
     pids = [found.pid for found in state.processes_of(task)]
     task_processes.send(pids, signal.SIGCONT)
     task_processes.send(pids, signal.SIGTERM)
@@ -121,6 +121,10 @@ def tick(state: State) -> None:
             _bury(state, task)
         elif task.ending is not None and state.now >= task.ending.kill_at:
             task_processes.send([one.pid for one in found], signal.SIGKILL)
+    late = {session for session, until in state.lingering.items() if state.now >= until}
+    if late:
+        task_processes.send(state.of_sessions(late), signal.SIGKILL)
+        state.lingering = {s: until for s, until in state.lingering.items() if s not in late}
     for task in list(state.live.values()):
         if task.ending is None:
             _keep_time(state, task)
@@ -166,6 +170,9 @@ def write_log(path: str, line: str) -> None:
 
 
 def _keep_time(state: State, task: Task) -> None:
+    if task.preempted_to and state.now >= task.grace_until:
+        terminate(state, task, task.preempted_to, "None", " DUE TO PREEMPTION")
+        return
     if (allowed := limit_s(state, task)) is None:
         return
     request = task.array.request

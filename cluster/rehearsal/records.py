@@ -34,6 +34,7 @@ class Task:
     exit_code: str = "0:0"
     traceless: bool = False  # cancelled before it was split: Slurm forgets it
     forgotten: bool = False
+    cancelled_by: int = 0  # the user's number, as sacct names it
 
     # while it has processes
     node: str = ""
@@ -45,6 +46,8 @@ class Task:
     started_at: float = 0.0
     ended_at: float = 0.0
     warned: bool = False
+    preempted_to: str = ""  # during a preemption's grace: what becomes of it then
+    grace_until: float = 0.0
     ending: Ending | None = None
 
     @property
@@ -53,9 +56,9 @@ class Task:
         return f"{self.array.id}" if self.index is None else f"{self.array.id}_{self.index}"
 
     @property
-    def alive(self) -> bool:
-        """Return whether processes of it may be there."""
-        return self.state in (RUNNING, COMPLETING)
+    def queued(self) -> bool:
+        """Return whether it counts against submit limits."""
+        return self.state in (PENDING, RUNNING, COMPLETING) and not self.forgotten
 
     @property
     def unsplit(self) -> bool:
@@ -103,7 +106,8 @@ class Array:
     tasks: dict[int | None, Task] = field(default_factory=dict, repr=False)
     throttle: int | None = None
     rest_reason: str = "None"
-    rest_cancelled: str = ""  # the expression of the rest when it was cancelled as a whole
+    rest_cancelled: str = ""  # what squeue shows of a rest that was cancelled
+    rest_cancelled_at: float = 0.0
 
     def unsplit(self) -> list[Task]:
         """Return the tasks that wait in the array's rest, by index."""

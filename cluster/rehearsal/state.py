@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class State:
         self.live: dict[int, Task] = {}  # by job id: those that may have processes
         self.next_id = 1
         self.silent_until = 0.0
+        self.lingering: dict[int, float] = {}  # sessions left on a failed node, until when
         self.interruptions: list[str] = []
 
     @property
@@ -49,6 +50,13 @@ class State:
             for task in array.tasks.values():
                 if not task.forgotten:
                     yield task
+
+    def in_memory(self) -> Iterator[Task]:
+        """Yield the tasks the controller still holds: finished ones for MinJobAge."""
+        oldest = self.now - self.cluster.min_job_age_s
+        for task in self.tasks():
+            if (task.queued or task.ended_at > oldest) and not task.traceless:
+                yield task
 
     def named(self, name: str) -> list[Task]:
         """Return the tasks that 12, 12_3 or 12_[3-5] names; none where it names none.
@@ -66,7 +74,7 @@ class State:
         else:
             indices, _ = parse_ranges(rest.strip("[]"))
             found = [array.tasks[i] for i in indices if i in array.tasks] if array else []
-        return [task for task in found if not task.forgotten]
+        return [task for task in found if not task.forgotten and not task.traceless]
 
     def split(self, task: Task) -> None:
         """Give a task a job id of its own."""
@@ -74,10 +82,22 @@ class State:
             self.next_id += 1
 
     def processes(self) -> dict[int, list[task_processes.Found]]:
-        """Return the living processes of all tasks, by job id."""
+        """Return the living processes of all tasks, by job id.
+
+        Those that a failed node left behind belong to no task any more.
+        """
         sessions = {task.pid: job_id for job_id, task in self.live.items() if task.pid}
-        return task_processes.find(self.socket, sessions)
+        found = task_processes.find(self.socket, sessions)
+        return {
+            job_id: [one for one in group if one.session not in self.lingering]
+            for job_id, group in found.items()
+        }
 
     def processes_of(self, task: Task) -> list[task_processes.Found]:
         """Return the living processes of one task."""
         return self.processes().get(task.job_id, [])
+
+    def of_sessions(self, sessions: Collection[int]) -> list[int]:
+        """Return the living processes of these sessions."""
+        found = task_processes.find(self.socket, dict.fromkeys(sessions, 0))
+        return [one.pid for group in found.values() for one in group if one.session in sessions]

@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Found:
 
     pid: int
     in_step: bool  # started by srun
+    session: int
 
 
 def start(
@@ -35,15 +36,16 @@ def start(
     with Path(script).open(encoding="utf-8") as lines:
         interpreter = shlex.split(lines.readline()[2:])
     mode = "ab" if append else "wb"
-    errors = Path(cwd, error).open(mode) if error else nullcontext(subprocess.STDOUT)
-    with Path(cwd, output).open(mode) as log, errors as target:
+    with ExitStack() as files:
+        log = files.enter_context(Path(cwd, output).open(mode))
+        errors = files.enter_context(Path(cwd, error).open(mode)) if error else log
         return subprocess.Popen(
             [*interpreter, script],
             cwd=cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
-            stderr=target,
+            stderr=errors,
             start_new_session=True,
         )
 
@@ -62,11 +64,13 @@ def find(socket: str, sessions: Mapping[int, int]) -> dict[int, list[Found]]:
         # A process may end, or belong to another user, while it is looked at.
         with suppress(OSError):
             environment = (PROC / entry.name / "environ").read_bytes()
-            job_id = sessions.get(os.getsid(pid))
+            session = os.getsid(pid)
+            job_id = sessions.get(session)
             if (place := environment.find(mark)) >= 0:
                 job_id = int(environment[place + len(mark) :].partition(b"\0")[0])
             if job_id is not None and not _is_zombie(entry.name):
-                found[job_id].append(Found(pid, b"SLURM_STEP_ID=" in environment))
+                in_step = b"SLURM_STEP_ID=" in environment
+                found[job_id].append(Found(pid, in_step, session))
     return found
 
 
@@ -77,11 +81,14 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def sweep(socket: str) -> int:
+def sweep(socket: str, sessions: Mapping[int, int] | None = None) -> int:
     """Kill every process of this controller's tasks; return how many there were."""
     killed: set[int] = set()
     # A process may fork while its parent is being found: look until none is left.
-    while pids := {one.pid for group in find(socket, {}).values() for one in group} - killed:
+    while (
+        pids := {one.pid for group in find(socket, sessions or {}).values() for one in group}
+        - killed
+    ):
         send(pids, signal.SIGKILL)
         killed |= pids
     return len(killed)
