@@ -83,7 +83,7 @@ NEVER = frozenset(
     }
 )
 # QOSMaxCpuPerJobLimit, AssocMaxWallDurationPerJobLimit: no other job's end makes room for it.
-_PER_JOB = re.compile(
+_PER_JOB = re.compile(r"PerJob(Limit)?$|PerNode(Limit)?$|^(QOS|Assoc)Min[A-Z]")
     r"PerJobLimit$|PerJob$|PerNode(Limit)?$|MinCpu|MinGRES|MinMemory|MinNode|MinBB"
 )
 _LIMIT = re.compile(r"^(?:(?P<qos>QOS)|Assoc)(?P<group>Grp)?(?P<what>\w+)$")
@@ -159,8 +159,9 @@ def _meaning(word: str, said: str) -> str | None:
     whose = "its QOS" if found["qos"] else "its account"
     what = next((words for part, words in _WHATS if part in found["what"]), "what may be used")
     if _PER_JOB.search(word):
-        side = "less" if "Min" in found["what"] and "Minutes" not in found["what"] else "more"
+        side = "less" if found["what"].startswith("Min") else "more"
         other = "more" if side == "less" else "less"
         return f"asks for {side} {what} than {whose} allows a job; ask for {other}"
-    shared = "all users of " if found["group"] else "you under "
-    return f"the limit of {shared}{whose} on {what} is reached; it starts when others end"
+    who = f"all users of {whose} together" if found["group"] else "you"
+    limit = "its limit" if found["group"] else f"the limit of {whose}"
+    return f"{who} have reached {limit} on {what}; it starts when others end"
