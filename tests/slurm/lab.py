@@ -9,80 +9,49 @@ is told to. Memory is scheduled on and not enforced.
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 import os
-import random
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
 import lab_settings
-
-# Debian and Red Hat keep daemons where an ordinary user's PATH does not look.
-PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-NEEDED = "munged munge slurmctld slurmd sbatch srun squeue sinfo scancel scontrol".split()
-NEEDED_FOR_ACCOUNTS = "slurmdbd sacct sacctmgr mariadbd mysql_install_db mysql mysqladmin".split()
-DAEMON = "PHASECUBE_SLURM_LAB"  # in the environment of every daemon: the folder of its lab
-FIRST_PORT, LAST_PORT = 17000, 32000  # below the ports that outgoing connections take
-
-
-class SlurmLabError(Exception):
-    """The lab did not start, or did not do what was asked."""
+from lab_host import (
+    NoSlurmHereError,
+    SlurmLabError,
+    free_ports,
+    listens,
+    outer_environment,
+    why_not,
+)
+from lab_processes import DAEMON, end_processes, kill_all, started_with, watch
 
 
-class NoSlurmHereError(SlurmLabError):
-    """A Slurm cannot run on this host."""
-
-
-def why_not(accounting: bool = False) -> str | None:
-    """Return why a lab cannot run on this host, or None where it can."""
-    if not Path("/proc/self/environ").exists():
-        return "a Slurm lab needs Linux's /proc"
-    needed = [*NEEDED, *(NEEDED_FOR_ACCOUNTS if accounting else [])]
-    missing = [name for name in needed if shutil.which(name, path=PATH) is None]
-    if missing:
-        packages = "slurm-wlm munge"
-        if accounting:
-            packages += " mariadb-server slurmdbd slurm-wlm-mysql-plugin"
-        return f"no {', '.join(missing)} on this host; on Debian: apt-get install {packages}"
-    return None
-
-
+@dataclass
 class SlurmLab:
     """A running Slurm: a controller, `nodes` slurmd, and with `accounting` a database.
 
-    `cred_expire_s` is what a requeued job waits before it may start again, less one second
-    (Slurm's own: 120). `extra_conf` are lines of slurm.conf; they win over the lab's own.
+    `cpus`, `gpus` and `memory_mb` are each node's. `extra_conf` are lines of slurm.conf; they
+    win over the lab's own. `cred_expire_s` is what a requeued job waits before it may start
+    again, less one second: Slurm takes nothing below 5 and then falls back to its 120.
     """
 
-    def __init__(
-        self,
-        nodes: int = 4,
-        cpus: int = 4,
-        gpus: int = 0,
-        memory_mb: int = 4000,
-        accounting: bool = False,
-        extra_conf: Sequence[str] = (),
-        cred_expire_s: int = 5,
-    ) -> None:
-        self.nodes = nodes
-        self.cpus = cpus
-        self.gpus = gpus
-        self.memory_mb = memory_mb
-        self.accounting = accounting
-        self.extra_conf = list(extra_conf)
-        self.cred_expire_s = cred_expire_s
-        self.folder = Path()
-        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._watcher: subprocess.Popen[bytes] | None = None
+    nodes: int = 4
+    cpus: int = 4
+    gpus: int = 0
+    memory_mb: int = 4000
+    accounting: bool = False
+    extra_conf: Sequence[str] = ()
+    cred_expire_s: int = 5
+    folder: Path = Path()
+    _daemons: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    _watcher: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> SlurmLab:
         self.start()
@@ -111,7 +80,7 @@ class SlurmLab:
             raise NoSlurmHereError(reason)
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-lab-"))
         try:
-            self._watcher = _watch(self.folder)
+            self._watcher = watch(self.folder)
             self._write_settings()
             self._start_munged()
             if self.accounting:
@@ -150,7 +119,7 @@ class SlurmLab:
         """
         done = subprocess.run(
             command,
-            env={**_outer_environment(), **self.environment()},
+            env={**outer_environment(), **self.environment()},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -169,32 +138,57 @@ class SlurmLab:
         """Set the state of node `n` as an administrator would: down, drain, resume."""
         self.run("scontrol", "update", f"nodename=node{n}", f"state={state}", f"reason={reason}")
 
+    def wait_until_saved(self) -> None:
+        """Return when the controller's state on disk is younger than this call."""
+        # It saves some seconds late: a job accepted just before it is killed is forgotten, and
+        # its id given to another.
+        state, now = self.folder / "state" / "job_state", time.time()
+        self.wait_for(lambda: state.exists() and state.stat().st_mtime > now, "the saved state")
+
     def kill_controller(self) -> None:
-        """Kill slurmctld without notice."""
+        """Kill slurmctld without notice: what it learned in the last seconds may be lost."""
         self._kill("slurmctld")
 
     def start_controller(self) -> None:
         """Start slurmctld, from its saved state where it has one."""
         self._daemon("slurmctld", "slurmctld", "-D")
         # A client or slurmd that finds the port closed sleeps a second before it tries again.
-        self.wait_for(lambda: _listens(self._port), "slurmctld")
+        self.wait_for(lambda: listens(self._port), "slurmctld")
 
     def kill_node(self, n: int, with_jobs: bool = True) -> None:
         """Kill slurmd of node `n` and, as when a machine fails, the jobs on it."""
         self._kill(f"node{n}")
         if with_jobs:
-            _kill_all(
-                lambda: set(_found({"SLURM_CONF": self._conf, "SLURMD_NODENAME": f"node{n}"}))
-            )
+            of_node = {**self.environment(), "SLURMD_NODENAME": f"node{n}"}
+            kill_all(lambda: set(started_with(of_node)))
 
     def start_node(self, n: int) -> None:
         """Start slurmd of node `n`."""
         self._daemon(f"node{n}", "slurmd", "-D", "-N", f"node{n}", SLURMD_NODENAME=f"node{n}")
 
+    def clear(self) -> None:
+        """Bring back what was killed or set down, and cancel every job; return when none runs."""
+        if "slurmctld" not in self._daemons:
+            self.start_controller()
+        for n in range(1, self.nodes + 1):
+            if f"node{n}" not in self._daemons:
+                self.start_node(n)
+        for how in ([], ["--signal=KILL", "--full"]):  # the second for those that ignore TERM
+            self.run("scancel", f"--user={getpass.getuser()}", *how)
+        for line in self.run("sinfo", "-h", "-N", "-o", "%N|%T").splitlines():
+            name, state = line.split("|")
+            if state.startswith(("down", "drain")):
+                # It may have come back by itself meanwhile, which Slurm calls an error.
+                self.run("scontrol", "update", f"nodename={name}", "state=resume", check=False)
+        self.wait_for(self._all_idle, "all nodes idle")
+
     def wait_for(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         """Return once `condition` holds. Raises SlurmLabError, with the logs' last lines."""
         end = time.monotonic() + timeout_s
         while not condition():
+            ended = [name for name, daemon in self._daemons.items() if daemon.poll() is not None]
+            if ended:
+                raise SlurmLabError(f"{what}: {ended} ended\n{self._last_lines()}")
             if time.monotonic() > end:
                 raise SlurmLabError(f"{what}: not within {timeout_s:g} s\n{self._last_lines()}")
             time.sleep(0.05)
@@ -213,7 +207,7 @@ class SlurmLab:
         for name in ("munge", "state"):
             (self.folder / name).mkdir(mode=0o700)
         host, user = socket.gethostname().split(".")[0], getpass.getuser()
-        self._port, self._dbd_port, self._database_port, *node_ports = _free_ports(3 + self.nodes)
+        self._port, self._dbd_port, self._database_port, *node_ports = free_ports(3 + self.nodes)
         text = lab_settings.slurm_conf(
             self.folder,
             host=host,
@@ -263,7 +257,7 @@ class SlurmLab:
             shutil.chown(data, user)
         data_of_user = (f"--datadir={data}", f"--user={user}")
         self.run(
-            *("mysql_install_db", "--no-defaults", *data_of_user, "--skip-test-db"),
+            *("mariadb-install-db", "--no-defaults", *data_of_user, "--skip-test-db"),
             "--auth-root-authentication-method=normal",
         )
         self._daemon(
@@ -275,8 +269,8 @@ class SlurmLab:
             *("--performance-schema=off", "--innodb-flush-log-at-trx-commit=0"),
         )
         client = ("--no-defaults", "-uroot", "-S", f"{data}/db.sock")
-        self.wait_for(lambda: self._works("mysqladmin", *client, "ping"), "mariadbd")
-        self.run("mysql", *client, "-e", lab_settings.DATABASE)
+        self.wait_for(lambda: self._works("mariadb-admin", *client, "ping"), "mariadbd")
+        self.run("mariadb", *client, "-e", lab_settings.DATABASE)
         self._daemon("slurmdbd", "slurmdbd", "-D")
         self.wait_for(lambda: self._works("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
         self.sacctmgr("add", "cluster", "lab")
@@ -288,7 +282,7 @@ class SlurmLab:
         with (self.folder / "log" / f"{name}.out").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
                 command,
-                env={**_outer_environment(), **marks},
+                env={**outer_environment(), **marks},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -318,100 +312,3 @@ class SlurmLab:
             f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:])
             for log in logs
         )
-
-
-def _outer_environment() -> dict[str, str]:
-    outer = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
-    return {**outer, "PATH": PATH}
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_ports(number: int) -> list[int]:
-    ports: list[int] = []
-    for port in random.sample(range(FIRST_PORT, LAST_PORT), 50 * number):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("", port))
-            ports.append(port)
-        if len(ports) == number:
-            return ports
-    raise SlurmLabError(f"no {number} free ports between {FIRST_PORT} and {LAST_PORT}")
-
-
-# -- processes: found by what their environment says, so that none need be noted down ---------
-
-
-def processes(folder: Path) -> set[int]:
-    """Return the ids of the lab's daemons, its jobs' processes, and all that these started."""
-    found = set(_found({DAEMON: str(folder)}))
-    found |= {
-        pid
-        for pid, variables in _found({"SLURM_CONF": str(folder / "slurm.conf")}).items()
-        if "SLURM_JOB_ID" in variables
-    }
-    parents = {int(p.name): _parent(p) for p in _process_folders()}
-    while True:
-        children = {pid for pid, parent in parents.items() if parent in found} - found
-        if not children:
-            return found
-        found |= children
-
-
-def end_processes(folder: Path) -> None:
-    """Kill all processes of the lab in `folder`; return when none is left."""
-    _kill_all(lambda: processes(folder))
-
-
-def _kill_all(find: Callable[[], set[int]]) -> None:
-    # A job may start another process while its own are being killed: until none is found.
-    while found := find():
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.02)
-
-
-def _process_folders() -> Iterator[Path]:
-    return (path for path in Path("/proc").iterdir() if path.name.isdigit())
-
-
-def _parent(process: Path) -> int | None:
-    """Return the parent's id, or None for a process that has ended."""
-    try:
-        _, _, rest = (process / "stat").read_text().rpartition(")")
-    except (OSError, ValueError):
-        return None
-    state, parent, *_ = rest.split()
-    return None if state == "Z" else int(parent)
-
-
-def _found(wanted: Mapping[str, str]) -> dict[int, dict[str, str]]:
-    """Return the environments of all living processes that were started with `wanted`."""
-    found = {}
-    for process in _process_folders():
-        try:
-            words = (process / "environ").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue  # ended meanwhile, or another user's
-        variables = dict(word.split("=", 1) for word in words if "=" in word)
-        if wanted.items() <= variables.items() and _parent(process) is not None:
-            found[int(process.name)] = variables
-    return found
-
-
-def _watch(folder: Path) -> subprocess.Popen[bytes]:
-    """Return a process that ends the lab when this one ends, however it ends."""
-    return subprocess.Popen(
-        [sys.executable, __file__, str(folder)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is not for it
-    )
-
-
-if __name__ == "__main__":
-    sys.stdin.read()  # returns when the process that holds the other end is gone
-    end_processes(Path(sys.argv[1]))
-    shutil.rmtree(sys.argv[1], ignore_errors=True)

@@ -66,7 +66,6 @@ MaxArraySize=10001
 
 {nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-{extra}
 """
 
 ACCOUNTING = """\
@@ -118,7 +117,7 @@ def slurm_conf(
 ) -> str:
     """Return slurm.conf for nodes node1, node2, ... on this host; memory in MB, times in s.
 
-    `extra` comes last, so that its settings win; without `dbd_port` no accounts are kept.
+    The settings in `extra` take the place of the lab's own; no `dbd_port`: no accounts kept.
     """
     if dbd_port is None:
         accounting = "AccountingStorageType=accounting_storage/none"
@@ -130,7 +129,7 @@ def slurm_conf(
         f"RealMemory={memory_mb} Feature={'odd' if n % 2 else 'even'}{gres} State=UNKNOWN"
         for n, node_port in enumerate(node_ports, start=1)
     ]
-    return SLURM_CONF.format(
+    text = SLURM_CONF.format(
         host=host,
         port=port,
         user=user,
@@ -138,8 +137,11 @@ def slurm_conf(
         cred_expire_s=cred_expire_s,
         accounting=accounting,
         nodes="\n".join(nodes),
-        extra="\n".join(extra),
     )
+    # Slurm takes the latter of two settings, but each of its commands complains of both.
+    given = {line.split("=")[0] for line in extra} - {"NodeName", "PartitionName"}
+    own = [line for line in text.splitlines() if line.split("=")[0] not in given]
+    return "\n".join([*own, *extra, ""])
 
 
 def gres_conf(nodes: int, gpus: int) -> str:
