@@ -10,7 +10,7 @@ _WORDS = {
     "Priority": "other jobs are ahead of it",
     "Resources": "no free node of the kind asked for; it is next when one is",
     "JobArrayTaskLimit": "as many tasks as the throttle allows run already",
-    "BeginTime": "requeued; it starts again in up to two minutes",
+    "BeginTime": "requeued; it starts again in up to two minutes (or at its --begin)",
     "Prolog": "its node is being prepared",
     "Reservation": "its reservation has not begun",
     "ReservationDeleted": "its reservation was deleted",
@@ -84,8 +84,6 @@ NEVER = frozenset(
 )
 # QOSMaxCpuPerJobLimit, AssocMaxWallDurationPerJobLimit: no other job's end makes room for it.
 _PER_JOB = re.compile(r"PerJob(Limit)?$|PerNode(Limit)?$|^(QOS|Assoc)Min[A-Z]")
-    r"PerJobLimit$|PerJob$|PerNode(Limit)?$|MinCpu|MinGRES|MinMemory|MinNode|MinBB"
-)
 _LIMIT = re.compile(r"^(?:(?P<qos>QOS)|Assoc)(?P<group>Grp)?(?P<what>\w+)$")
 _WHATS = (
     ("MinutesPerJob", "time of cores and devices"),

@@ -28,7 +28,8 @@ Slurmctld(primary) at host is UP
 PARTITION = (
     "PartitionName={name} AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL "
     "Default={default} QoS={qos} DefaultTime={time} DisableRootJobs=NO ExclusiveUser=NO "
-    "GraceTime=0 Hidden=NO MaxNodes=UNLIMITED MaxTime={most} MinNodes=0 LLN=NO MaxCPUsPerNode=UNLIMITED "
+    "GraceTime=0 Hidden=NO MaxNodes=UNLIMITED MaxTime={most} MinNodes=0 LLN=NO "
+    "MaxCPUsPerNode=UNLIMITED "
     "Nodes=node[1-2] PriorityJobFactor=1 PriorityTier=1 RootOnly=NO ReqResv=NO OverSubscribe=NO "
     "OverTimeLimit=NONE PreemptMode=OFF State={state} TotalCPUs=8 TotalNodes=2 "
     "SelectTypeParameters=NONE JobDefaults=(null) DefMemPerNode=UNLIMITED "

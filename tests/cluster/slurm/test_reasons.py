@@ -38,7 +38,10 @@ SHARED = [
         ("Priority", "Priority: other jobs are ahead of it"),
         ("Resources", "Resources: no free node of the kind asked for; it is next when one is"),
         ("(Resources)", "Resources: no free node of the kind asked for; it is next when one is"),
-        ("BeginTime", "BeginTime: requeued; it starts again in up to two minutes"),
+        (
+            "BeginTime",
+            "BeginTime: requeued; it starts again in up to two minutes (or at its --begin)",
+        ),
         (
             "PartitionTimeLimit",
             "PartitionTimeLimit: asks for more walltime than its partition allows; ask for less "
