@@ -72,8 +72,8 @@ def _scontrol(state: State, message: Mapping[str, Any]) -> Answer:
     by = "JobHeldAdmin" if message["uid"] == 0 else "JobHeldUser"
     acts: dict[str, Callable[[Task], str]] = {
         "requeue": partial(control.requeue, state),
-        "hold": partial(control.hold, state, by=by),
-        "release": partial(control.release, state),
+        "hold": partial(control.hold, by=by),
+        "release": control.release,
     }
     if what in acts:
         said, code = control.to_all(state, names, acts[what], what)

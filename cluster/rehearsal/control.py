@@ -67,18 +67,16 @@ def requeue(state: State, task: Task) -> str:
     return ""
 
 
-def hold(state: State, task: Task, by: str) -> str:
+def hold(task: Task, by: str) -> str:
     """Keep a task from starting; return "", or why not."""
     if not task.queued:
         return FINISHED
-    if task.state == PENDING:
-        state.split(task)
     task.held = by
     task.reason = by  # as in Slurm, also where it runs
     return ""
 
 
-def release(_state: State, task: Task) -> str:
+def release(task: Task) -> str:
     """Let a task start; return "", or why not."""
     if not task.queued:
         return FINISHED
@@ -90,7 +88,10 @@ def release(_state: State, task: Task) -> str:
 def to_all(
     state: State, names: Sequence[str], act: Callable[[Task], str], keyword: str
 ) -> tuple[str, int]:
-    """Act on every task named; return what scontrol says of those refused, and its exit code."""
+    """Act on every task named; return what scontrol says of those refused, and its exit code.
+
+    The rest of an array is held and released as one, so what is named of it is split off.
+    """
     if not names:
         raise RefusalError(f"too few arguments for keyword:{keyword}")
     said: list[str] = []
@@ -104,6 +105,10 @@ def to_all(
             continue
         # The rest of an array waits, and is named, as one.
         rest = format_ranges([t.index for t in tasks[0].array.unsplit() if t.index is not None])
+        if keyword != "requeue" and set(tasks[0].array.unsplit()) - set(tasks):
+            for task in tasks:
+                if task.unsplit:
+                    state.split(task)
         answers: dict[str, list[Task]] = defaultdict(list)
         for task in tasks:
             answers[act(task)].append(task)

@@ -52,7 +52,7 @@ def start(state: State, task: Task, node: Node) -> None:
             task.output,
             fill_pattern(request.error, environment),
             request.append,
-        ).pid
+        )
     except OSError:
         # As slurmd does it: no log can be written, so nothing is said of why.
         task.ending = Ending(FAILED, "JobLaunchFailure", 0.0, "0:53")

@@ -119,7 +119,7 @@ def _rows(state: State, array: Array, each: bool, merged: bool = True) -> Iterab
         if array.throttle is not None and len(waiting) == len(rest):
             indices += f"%{array.throttle}"
         yield Row(rest[0], indices, PENDING, ",".join(reasons), bracketed=True)
-        tasks = [t for t in tasks if t not in waiting]
+        tasks = [t for t in tasks if not t.unsplit and (t.state != PENDING or not merged)]
     young = state.now - array.rest_cancelled_at <= state.cluster.min_job_age_s
     if array.rest_cancelled and (young or not merged):
         first = next(t for t in array.tasks.values() if t.traceless)

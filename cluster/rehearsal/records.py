@@ -19,7 +19,7 @@ OUT_OF_MEMORY = "OUT_OF_MEMORY"
 PREEMPTED = "PREEMPTED"
 
 
-@dataclass
+@dataclass(eq=False)
 class Task:
     """One task. Until it is `split` off, Slurm keeps it only as an index of the array's rest."""
 
@@ -91,7 +91,7 @@ class Ending:
     exit_code: str = "0:0"
 
 
-@dataclass
+@dataclass(eq=False)
 class Array:
     """One sbatch: an array, or a job of one task."""
 

@@ -31,15 +31,15 @@ class Found:
 
 def start(
     script: str, cwd: str, environment: dict[str, str], output: str, error: str, append: bool
-) -> subprocess.Popen[bytes]:
-    """Return the running script, in a session of its own; raises OSError where it cannot start."""
+) -> int:
+    """Start a script in a session of its own and return its pid; raises OSError if it cannot."""
     with Path(script).open(encoding="utf-8") as lines:
         interpreter = shlex.split(lines.readline()[2:])
     mode = "ab" if append else "wb"
     with ExitStack() as files:
         log = files.enter_context(Path(cwd, output).open(mode))
         errors = files.enter_context(Path(cwd, error).open(mode)) if error else log
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*interpreter, script],
             cwd=cwd,
             env=environment,
@@ -48,6 +48,10 @@ def start(
             stderr=errors,
             start_new_session=True,
         )
+    # The controller waits for its children itself: without this, the next Popen might take
+    # the exit status of one that was let go of.
+    process.returncode = 0
+    return process.pid
 
 
 def find(socket: str, sessions: Mapping[int, int]) -> dict[int, list[Found]]:

@@ -24,6 +24,7 @@ SINFO = {
     "h": "noheader", "o": "format", "p": "partition", "N": "Node", "e": "exact", "s": "summarize",
     "n": "nodes", "t": "states", "a": "all", "l": "long", "r": "responding",
 }  # fmt: skip
+LONG_ONLY = ("name", "units", "reservation")
 FLAGS = frozenset(
     (
         "noheader", "all", "array", "long", "me", "parsable2", "parsable", "allocations",
@@ -79,7 +80,7 @@ class Words:
     def _take_long(self, word: str, rest: list[str], short: Mapping[str, str]) -> None:
         name, equals, value = word[2:].partition("=")
         name = {"job": "jobs", "state": "states" if "t" in short else "state"}.get(name, name)
-        if name not in FLAGS and name not in short.values():
+        if name not in FLAGS and name not in LONG_ONLY and name not in short.values():
             self.refuse(f"{self.command}: unrecognized option '{word}'")
         self._set(name, value, bool(equals), rest, word)
 
