@@ -141,7 +141,8 @@ class _Accounts:
         except AccountingOffError:
             return cls(kept=False)
         except SlurmError as error:
-            return cls(kept, fault=f"the limits of accounts and QOS could not be read: {error}")
+            said = (error.said or str(error)).splitlines()[0]
+            return cls(kept, fault=f"the limits of accounts and QOS could not be read: {said}")
         standing = standing_of(user, settings.account, settings.qos, partition_qos, associations)
         walltime, instead = walltime_bound(standing, qos_rows, partition_qos)
         bounds = submit_bounds(standing, qos_rows, account_rows, partition_qos)
