@@ -8,7 +8,7 @@ VENV ?= .venv
 DEMO ?= demo
 BIN = $(VENV)/bin
 
-.PHONY: demo test slow check clean
+.PHONY: demo test slurm slow check clean
 
 demo: $(VENV)/.installed
 	$(BIN)/phasecube run sweeps/catalog/grokking_onset.toml --study $(DEMO)/grokking_onset
@@ -16,6 +16,10 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not slurm"
+
+# On a real Slurm that the tests start on this host; not with -n, each worker would start its own.
+slurm: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -rs -m "slurm and not slow"
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow

@@ -26,6 +26,7 @@ from lab_host import (
     NoSlurmHereError,
     SlurmLabError,
     free_ports,
+    last_lines,
     listens,
     outer_environment,
     why_not,
@@ -97,18 +98,16 @@ class SlurmLab:
 
     def stop(self) -> None:
         """End every process of the lab, its jobs' too, and remove its folder."""
-        if self._watcher is None:
+        if self.folder == Path():
             return
-        try:
-            end_processes(self.folder)
-            for daemon in self._daemons.values():
-                daemon.wait()
-            shutil.rmtree(self.folder)
-        finally:
-            # Not closed before: until here it is what ends the lab if this process is killed.
+        end_processes(self.folder)
+        for daemon in self._daemons.values():
+            daemon.wait()
+        shutil.rmtree(self.folder)
+        # Last: until here it is what ends the lab if this process is killed.
+        if self._watcher is not None:
             self._watcher.communicate()
-            self._watcher = None
-            self._daemons = {}
+        self._watcher, self._daemons, self.folder = None, {}, Path()
 
     # -- what may be done to it -------------------------------------------------------------
 
@@ -139,11 +138,14 @@ class SlurmLab:
         self.run("scontrol", "update", f"nodename=node{n}", f"state={state}", f"reason={reason}")
 
     def wait_until_saved(self) -> None:
-        """Return when the controller's state on disk is younger than this call."""
-        # It saves some seconds late: a job accepted just before it is killed is forgotten, and
-        # its id given to another.
+        """Return when the controller has on disk what it knew at this call."""
+        # It saves what is new at most 5 s late. A job it accepted and did not save before it is
+        # killed is forgotten, and its id is given to another.
         state, now = self.folder / "state" / "job_state", time.time()
-        self.wait_for(lambda: state.exists() and state.stat().st_mtime > now, "the saved state")
+        self.wait_for(
+            lambda: time.time() > now + 6 or (state.exists() and state.stat().st_mtime > now),
+            "the saved state",
+        )
 
     def kill_controller(self) -> None:
         """Kill slurmctld without notice: what it learned in the last seconds may be lost."""
@@ -188,9 +190,11 @@ class SlurmLab:
         while not condition():
             ended = [name for name, daemon in self._daemons.items() if daemon.poll() is not None]
             if ended:
-                raise SlurmLabError(f"{what}: {ended} ended\n{self._last_lines()}")
+                raise SlurmLabError(f"{what}: {ended} ended\n{last_lines(self.folder)}")
             if time.monotonic() > end:
-                raise SlurmLabError(f"{what}: not within {timeout_s:g} s\n{self._last_lines()}")
+                raise SlurmLabError(
+                    f"{what}: not within {timeout_s:g} s\n{last_lines(self.folder)}"
+                )
             time.sleep(0.05)
 
     # -- its parts --------------------------------------------------------------------------
@@ -242,12 +246,7 @@ class SlurmLab:
         key = munge / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(os.urandom(128))
-        self._daemon(
-            "munged",
-            *("munged", "--foreground", "--force", "--num-threads=4", f"--key-file={key}"),
-            *(f"--socket={munge_socket}", f"--pid-file={munge}/munged.pid"),
-            *(f"--log-file={munge}/munged.log", f"--seed-file={munge}/munged.seed"),
-        )
+        self._daemon("munged", *lab_settings.munged(munge, munge_socket, key))
         self.wait_for(lambda: self._works("munge", f"--socket={munge_socket}", "-n"), "munged")
 
     def _start_accounts(self) -> None:
@@ -255,24 +254,20 @@ class SlurmLab:
         if os.geteuid() == 0:  # mariadbd refuses to run as root
             user = "mysql"
             shutil.chown(data, user)
-        data_of_user = (f"--datadir={data}", f"--user={user}")
-        self.run(
-            *("mariadb-install-db", "--no-defaults", *data_of_user, "--skip-test-db"),
-            "--auth-root-authentication-method=normal",
-        )
-        self._daemon(
-            "mariadbd",
-            *("mariadbd", "--no-defaults", *data_of_user, f"--socket={data}/db.sock"),
-            *(f"--port={self._database_port}", "--bind-address=127.0.0.1"),
-            *(f"--pid-file={data}/db.pid", "--innodb-lock-wait-timeout=900"),
-            *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M", "--skip-log-bin"),
-            *("--performance-schema=off", "--innodb-flush-log-at-trx-commit=0"),
-        )
+        self.run(*lab_settings.mariadb_install(data, user))
+        self._daemon("mariadbd", *lab_settings.mariadbd(data, user, self._database_port))
         client = ("--no-defaults", "-uroot", "-S", f"{data}/db.sock")
         self.wait_for(lambda: self._works("mariadb-admin", *client, "ping"), "mariadbd")
         self.run("mariadb", *client, "-e", lab_settings.DATABASE)
         self._daemon("slurmdbd", "slurmdbd", "-D")
-        self.wait_for(lambda: self._works("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
+        try:
+            self.wait_for(lambda: self._works("sacctmgr", "-n", "show", "cluster"), "slurmdbd")
+        except SlurmLabError as error:
+            if "cannot find accounting_storage plugin" in str(error):
+                raise NoSlurmHereError(
+                    "no accounting_storage/mysql here; on Debian: slurm-wlm-mysql-plugin"
+                ) from error
+            raise
         self.sacctmgr("add", "cluster", "lab")
         self.sacctmgr("add", "account", "lab")
         self.sacctmgr("add", "user", getpass.getuser(), "account=lab")
@@ -304,11 +299,4 @@ class SlurmLab:
     def _all_idle(self) -> bool:
         return self.run("sinfo", "-h", "-t", "idle", "-o", "%D", check=False).strip() == str(
             self.nodes
-        )
-
-    def _last_lines(self) -> str:
-        logs = sorted([*self.folder.glob("log/*"), *self.folder.glob("munge/*.log")])
-        return "\n".join(
-            f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:])
-            for log in logs
         )

@@ -62,3 +62,12 @@ def free_ports(number: int) -> list[int]:
         if len(ports) == number:
             return ports
     raise SlurmLabError(f"no {number} free ports between {FIRST_PORT} and {LAST_PORT}")
+
+
+def last_lines(folder: Path) -> str:
+    """Return the end of every daemon's log in a lab's folder."""
+    logs = sorted([*folder.glob("log/*"), *folder.glob("munge/*.log")])
+    return "\n".join(
+        f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-8:])
+        for log in logs
+    )

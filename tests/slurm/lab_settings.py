@@ -1,4 +1,4 @@
-"""The configuration files of a Slurm that lives on one host, as text."""
+"""What a Slurm on one host is told: its configuration files, its daemons' command lines."""
 
 from __future__ import annotations
 
@@ -159,3 +159,31 @@ def slurmdbd_conf(folder: Path, *, host: str, user: str, port: int, database_por
     return SLURMDBD_CONF.format(
         folder=folder, host=host, user=user, port=port, database_port=database_port
     )
+
+
+def munged(folder: Path, munge_socket: Path, key: Path) -> list[str]:
+    """Return the command that starts the authentication daemon, all its files in `folder`."""
+    return [
+        *("munged", "--foreground", "--force", "--num-threads=4", f"--key-file={key}"),
+        *(f"--socket={munge_socket}", f"--pid-file={folder}/munged.pid"),
+        *(f"--log-file={folder}/munged.log", f"--seed-file={folder}/munged.seed"),
+    ]
+
+
+def mariadb_install(data: Path, user: str) -> list[str]:
+    """Return the command that makes an empty database in the folder `data`."""
+    return [
+        *("mariadb-install-db", "--no-defaults", f"--datadir={data}", f"--user={user}"),
+        *("--skip-test-db", "--auth-root-authentication-method=normal"),
+    ]
+
+
+def mariadbd(data: Path, user: str, port: int) -> list[str]:
+    """Return the command that starts the database in `data`, small and careless of crashes."""
+    return [
+        *("mariadbd", "--no-defaults", f"--datadir={data}", f"--user={user}"),
+        *(f"--socket={data}/db.sock", f"--port={port}", "--bind-address=127.0.0.1"),
+        *(f"--pid-file={data}/db.pid", "--innodb-lock-wait-timeout=900", "--skip-log-bin"),
+        *("--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M"),
+        *("--performance-schema=off", "--innodb-flush-log-at-trx-commit=0"),
+    ]
