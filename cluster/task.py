@@ -28,18 +28,20 @@ NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 
 def main() -> int:
     """Run the task; return the exit code."""
-    # Before anything heavy is imported: a notice that finds no handler kills the process.
-    with StopSignal((signal.SIGTERM, signal.SIGINT, *NOTICES), patient=True) as stop:
-        parser = argparse.ArgumentParser(prog="phasecube.cluster.task")
-        parser.add_argument("study", type=Path)
-        parser.add_argument("array", type=int)
-        arguments = parser.parse_args()
-        try:
-            task = Task(arguments.study, arguments.array, stop)
-        except (PhasecubeError, OSError) as error:
-            print(f"phasecube: {error}", file=sys.stderr)
-            return 1
-        return task.run()
+    # Before anything heavy is imported: a notice that finds no handler kills the process. Never
+    # taken back: Slurm ends a task that has gone back to the queue with one more signal.
+    stop = StopSignal((signal.SIGTERM, signal.SIGINT, *NOTICES), patient=True)
+    stop.__enter__()
+    parser = argparse.ArgumentParser(prog="phasecube.cluster.task")
+    parser.add_argument("study", type=Path)
+    parser.add_argument("array", type=int)
+    arguments = parser.parse_args()
+    try:
+        task = Task(arguments.study, arguments.array, stop)
+    except (PhasecubeError, OSError) as error:
+        print(f"phasecube: {error}", file=sys.stderr)
+        return 1
+    return task.run()
 
 
 class Task:

@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
+from lab import SlurmLab, why_not
 
 from phasecube.cluster.engine_choices import ENGINES
 from phasecube.cluster.executor import Executor
 from phasecube.cluster.failures import last_failures
 from phasecube.cluster.in_process import InProcess
 from phasecube.cluster.processes import Processes
+from phasecube.cluster.rehearsal import FakeCluster, FakeSlurm
 from phasecube.cluster.run_study import run_study
+from phasecube.cluster.slurm.executor import Slurm
+from phasecube.cluster.slurm.settings import resolve
 from phasecube.cluster.study import Study
 from phasecube.engine.record import Engine, Outcome, Status
+from phasecube.sweeps.slurm_section import SlurmSection
 from phasecube.sweeps.sweep import parse_sweep
 
 HERE = Path(__file__).parent
-EXECUTORS: dict[str, Callable[[], Executor]] = {
-    "in_process": InProcess,
-    "processes": lambda: Processes(2),
+
+
+@contextmanager
+def on_fake_slurm(folder: Path) -> Iterator[Executor]:
+    cluster = FakeCluster(nodes=2, requeue_delay_s=0.1)
+    with FakeSlurm(folder, cluster) as slurm, in_environment(slurm.environment()):
+        yield Slurm(SETTINGS, say=print, poll_s=0.2)
+
+
+@contextmanager
+def on_real_slurm(folder: Path) -> Iterator[Executor]:
+    if (why := why_not()) is not None:
+        pytest.skip(why)
+    with SlurmLab(nodes=2, cpus=1) as lab, in_environment(lab.environment()):
+        yield Slurm(SETTINGS, say=print, poll_s=0.2)
+
+
+@contextmanager
+def in_environment(variables: dict[str, str]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
+
+
+SETTINGS = resolve(SlurmSection(walltime="10min", packs_per_job=2), profiles=Path("/nonexistent"))
+EXECUTORS: dict[str, Callable[[Path], AbstractContextManager[Executor]]] = {
+    "in_process": lambda _: nullcontext(InProcess()),
+    "processes": lambda _: nullcontext(Processes(2)),
+    "fake_slurm": on_fake_slurm,
+    "slurm": on_real_slurm,
 }
+ON_SLURM = [pytest.param("slurm", marks=pytest.mark.slurm)]
 
 SWEEP = """
 name = "mixed"
@@ -79,9 +114,12 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
-@pytest.fixture(scope="module", params=EXECUTORS, ids=str)
-def executor(request: pytest.FixtureRequest) -> Executor:
-    return EXECUTORS[request.param]()
+@pytest.fixture(scope="module", params=["in_process", "processes", "fake_slurm", *ON_SLURM])
+def executor(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Executor]:
+    with EXECUTORS[request.param](tmp_path_factory.mktemp(request.param)) as executor:
+        yield executor
 
 
 @pytest.fixture(scope="module")
