@@ -1,35 +1,16 @@
-"""What the cluster says of itself: scontrol show, sinfo, sacctmgr show."""
+"""What the cluster says of itself: scontrol show and sinfo."""
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from phasecube.cluster.rehearsal.fake_cluster import FakePartition
 from phasecube.cluster.rehearsal.lifecycle import limit_s
 from phasecube.cluster.rehearsal.records import PENDING, Task
 from phasecube.cluster.rehearsal.request import RefusalError
 from phasecube.cluster.rehearsal.state import Node, State
-from phasecube.cluster.rehearsal.words import Words, clock, table
-
-FIELD = re.compile(r"%(\.?)(\d*)([A-Za-z])")
-ASSOC = (
-    "Cluster,Account,User,Partition,Share,Priority,GrpJobs,GrpTRES,GrpSubmit,GrpWall,GrpTRESMins,"
-    "MaxJobs,MaxTRES,MaxTRESPerNode,MaxSubmit,MaxWall,MaxTRESMins,QOS,Def QOS,GrpTRESRunMins"
-)
-QOS = (
-    "Name,Priority,GraceTime,Preempt,PreemptExemptTime,PreemptMode,Flags,UsageThres,UsageFactor,"
-    "GrpTRES,GrpTRESMins,GrpTRESRunMins,GrpJobs,GrpSubmit,GrpWall,MaxTRES,MaxTRESPerNode,"
-    "MaxTRESMins,MaxWall,MaxTRESPU,MaxJobsPU,MaxSubmitPU,MaxTRESPA,MaxJobsPA,MaxSubmitPA,MinTRES"
-)
-ALIASES = {
-    "maxsubmitjobs": "MaxSubmit", "maxsubmitjobsperuser": "MaxSubmitPU",
-    "maxsubmitperuser": "MaxSubmitPU", "maxjobsperuser": "MaxJobsPU",
-    "maxtresperuser": "MaxTRESPU", "defaultqos": "Def QOS", "defqos": "Def QOS",
-    "maxwalldurationperjob": "MaxWall", "grpsubmitjobs": "GrpSubmit",
-    "maxsubmitjobsperaccount": "MaxSubmitPA", "maxtresperjob": "MaxTRES",
-}  # fmt: skip
+from phasecube.cluster.rehearsal.words import Words, clock, filled
 
 
 def show_config(state: State) -> str:
@@ -89,7 +70,7 @@ def show_job(state: State, name: str, one_line: bool) -> str:
 def sinfo(state: State, words: Words) -> str:
     """Return what sinfo prints: a line for each partition and state of its nodes."""
     pattern = words.value("format", "%9P %5a %10l %6D %6t %N")
-    lines = [] if words.has("noheader") else [_filled(pattern, SINFO_HEADER)]
+    lines = [] if words.has("noheader") else [filled(pattern, SINFO_HEADER)]
     default = state.cluster.all_partitions()[0].name
     for partition in state.cluster.all_partitions():
         if not words.allows("partition", partition.name):
@@ -98,43 +79,10 @@ def sinfo(state: State, words: Words) -> str:
         for node in state.nodes.values():
             groups.setdefault(_node_state(state, node), []).append(node)
         lines += [
-            _filled(
-                pattern, _sinfo_fields(state, partition, partition.name == default, name, nodes)
-            )
+            filled(pattern, _sinfo_fields(state, partition, partition.name == default, name, nodes))
             for name, nodes in groups.items()
         ]
     return "".join(line.rstrip(" ") + "\n" for line in dict.fromkeys(lines))
-
-
-def sacctmgr(state: State, arguments: Sequence[str], user: str) -> str:
-    """Return what sacctmgr show assoc, show qos and show user print; raises RefusalError."""
-    if not state.cluster.accounting:
-        raise RefusalError(
-            "You are not running a supported accounting_storage plugin\n"
-            "Only 'accounting_storage/slurmdbd' is supported."
-        )
-    options = [word for word in arguments if word.startswith("-")]
-    plain = [word for word in arguments if not word.startswith("-") and word != "where"]
-    words = Words("sacctmgr", options, {"n": "noheader", "P": "parsable2", "p": "parsable"})
-    what = plain[1].lower() if len(plain) > 1 and plain[0] in ("show", "list") else ""
-    wanted = {}
-    for word in plain[2:]:
-        name, _, value = word.partition("=")
-        wanted[name.lower()] = value
-    asked = [n.partition("%")[0] for n in wanted.pop("format", "").split(",") if n]
-    words.given["format"] = ",".join(ALIASES.get(name.lower(), name) for name in asked)
-    unknown = " Unknown field '{}'"
-    if what.startswith(("assoc", "user")):
-        rows = _associations(state, wanted.get("user", wanted.get("users", user)))
-        rows = [row for row in rows if wanted.get("account", row["Account"]) == row["Account"]]
-        return table(words, rows, ASSOC, unknown)
-    if what == "qos":
-        names = state.cluster.qos or ("normal",)
-        rows = [_qos(state, name) for name in names if wanted.get("name", name) == name]
-        return table(words, rows, QOS, unknown)
-    raise RefusalError(
-        f"sacctmgr: the rehearsal's Slurm answers show assoc and show qos, not {what}"
-    )
 
 
 def _partition(state: State, partition: FakePartition, default: bool) -> list[str]:
@@ -240,38 +188,10 @@ def _sinfo_fields(
     }
 
 
-def _associations(state: State, user: str) -> list[Mapping[str, str]]:
-    blank = dict.fromkeys(ASSOC.split(","), "")
-    known = {"Cluster": "rehearsal", "User": user, "Share": "1"}
-    qos = {"QOS": ",".join(state.cluster.qos or ("normal",))}
-    return [
-        blank | known | qos | {"Account": account} for account in state.cluster.accounts or (user,)
-    ]
-
-
-def _qos(state: State, name: str) -> dict[str, str]:
-    limits = {"MaxSubmitPU": state.cluster.max_submit, "MaxJobsPU": state.cluster.max_running}
-    values = {"Name": name, "Priority": "0", "GraceTime": "00:00:00", "PreemptMode": "cluster"}
-    values |= {"UsageFactor": "1.000000"}
-    values |= {field: str(limit) for field, limit in limits.items() if limit is not None}
-    return dict.fromkeys(QOS.split(","), "") | values
-
-
 def _node_list(names: Sequence[str]) -> str:
     if len(names) < 2 or names != [f"node{i + 1}" for i in range(len(names))]:
         return ",".join(names)
     return f"node[1-{len(names)}]"
-
-
-def _filled(pattern: str, fields: Mapping[str, str]) -> str:
-    def one(found: re.Match[str]) -> str:
-        text = fields.get(found[3], "N/A")
-        if not found[2]:
-            return text
-        width = int(found[2])
-        return text[:width].rjust(width) if found[1] else text[:width].ljust(width)
-
-    return FIELD.sub(one, pattern)
 
 
 def _clock_now() -> str:

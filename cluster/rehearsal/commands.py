@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from phasecube.cluster.rehearsal import cluster_answers, control, words
+from phasecube.cluster.rehearsal.account_answers import sacctmgr
 from phasecube.cluster.rehearsal.listings import sacct, squeue
 from phasecube.cluster.rehearsal.misfortunes import Misfortunes
 from phasecube.cluster.rehearsal.records import Task
@@ -120,6 +121,6 @@ _ANSWERS: dict[str, Callable[[State, Mapping[str, Any]], Answer]] = {
         control.scancel(state, message["arguments"], message["uid"])
     ),
     "sacctmgr": lambda state, message: Answer(
-        cluster_answers.sacctmgr(state, message["arguments"], user_of(message["uid"]))
+        sacctmgr(state, message["arguments"], user_of(message["uid"]))
     ),
 }

@@ -155,6 +155,7 @@ def _cancel(state: State, tasks: Sequence[Task], whole: bool, by: int) -> None:
             throttle = f"%{array.throttle}" if array.throttle and len(rest) > 1 else ""
             array.rest_cancelled = format_ranges(rest) + throttle if whole else "N/A"
             array.rest_cancelled_at = state.now
+            array.rest_was_cut = sum(t.traceless for t in array.tasks.values()) > len(rest)
 
 
 def _signal(state: State, tasks: Sequence[Task], options: dict[str, str]) -> None:

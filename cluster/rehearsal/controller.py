@@ -143,6 +143,7 @@ def main(folder: Path, path: str, parent: int) -> int:
         try:
             controller.run(door, woken)
         finally:
+            signal.set_wakeup_fd(-1)  # children that end from here on wake nobody
             live = {task.pid: 0 for task in controller.state.live.values() if task.pid}
             task_processes.sweep(path, live)
     return 0

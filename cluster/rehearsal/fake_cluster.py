@@ -35,8 +35,10 @@ class FakeCluster:
     max_array_size: int = 1001  # one more than the highest index
     max_job_count: int = 10000
     max_submit: int | None = None  # tasks of one user in the queue
+    max_submit_account: int | None = None  # of one user and account
     max_running: int | None = None  # tasks of one user at once
     accounting: bool = False
+    accounts_lag_s: float = 0.0  # how long sacct may know less than squeue
     enforce_limits: bool = True  # EnforcePartLimits: refuse at once what can never run
     requeue_delay_s: float = 0.2
     kill_wait_s: float = 1.0

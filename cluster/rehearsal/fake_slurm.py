@@ -120,8 +120,9 @@ class FakeSlurm:
     def do(self, action: str, **options: Any) -> Any:
         """Let something happen and return what there is to tell of it.
 
-        requeue, kill, out_of_memory, forget (task); preempt (task, mode, grace_s);
-        fail_node (node, linger_s), restore_node (node); silence (seconds);
+        requeue, kill, out_of_memory, launch_failure, unsaved_start, forget (task);
+        preempt (task, mode, grace_s); fail_node (node, linger_s), restore_node (node);
+        silence (seconds); lose_arrays (since, the id of an array);
         storm (rate_per_s, seed, kinds), calm; tasks, interruptions. A task is "12_3".
         Raises RehearsalError where it cannot happen.
         """

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
+SPAN_OF_STEPS = 10  # Slurm looks for a step only over more than this
 PART = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+))?)?$")
 
 
@@ -30,7 +32,10 @@ def parse_ranges(text: str) -> tuple[list[int], int | None]:
 
 
 def format_ranges(indices: Sequence[int]) -> str:
-    """Return ascending `indices` as 0-3,7."""
+    """Return ascending `indices` as 0-3,7; as 0-400:2 where all are one step apart."""
+    steps = {later - sooner for sooner, later in itertools.pairwise(indices)}
+    if len(steps) == 1 and steps != {1} and indices[-1] - indices[0] > SPAN_OF_STEPS:
+        return f"{indices[0]}-{indices[-1]}:{steps.pop()}"
     parts: list[str] = []
     start = previous = None
     for index in [*indices, None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from phasecube.cluster.rehearsal.lifecycle import limit_s
 from phasecube.cluster.rehearsal.placing import memory_of
 from phasecube.cluster.rehearsal.records import CANCELLED, PENDING, Array, Task
 from phasecube.cluster.rehearsal.state import State
-from phasecube.cluster.rehearsal.words import Words, clock, table
+from phasecube.cluster.rehearsal.words import Words, clock, filled, table
 
 SHORT = {
     "PENDING": "PD", "RUNNING": "R", "COMPLETING": "CG", "COMPLETED": "CD", "FAILED": "F",
@@ -20,7 +19,6 @@ SHORT = {
     "PREEMPTED": "PR", "SUSPENDED": "S",
 }  # fmt: skip
 IN_QUEUE = frozenset(("PENDING", "RUNNING", "COMPLETING", "SUSPENDED"))
-FORMAT = re.compile(r"%(\.?)(\d*)([A-Za-z])")
 USUAL = "%.18i %.9P %.8j %.8u %.2t %.10M %.6D %R"
 
 
@@ -68,9 +66,9 @@ def squeue(state: State, words: Words) -> tuple[str, str]:
         and words.allows("partition", _fields(state, row)["P"])
     ]
     pattern = words.value("format", USUAL)
-    lines = [_filled(pattern, _fields(state, row)) for row in rows]
+    lines = [filled(pattern, _fields(state, row)) for row in rows]
     if not words.has("noheader"):
-        lines.insert(0, _filled(pattern, HEADER))
+        lines.insert(0, filled(pattern, HEADER))
     return "".join(line.rstrip(" ") + "\n" for line in lines), said
 
 
@@ -110,6 +108,11 @@ def _states(words: Words) -> frozenset[str]:
 def _rows(state: State, array: Array, each: bool, merged: bool = True) -> Iterable[Row]:
     tasks = [t for t in array.tasks.values() if not t.forgotten and not t.traceless]
     rest = [t for t in tasks if t.unsplit]
+    if not merged:  # accounts hear late of what was struck from the rest
+        lately = state.now - state.cluster.accounts_lag_s
+        rest = [
+            t for t in array.tasks.values() if t.unsplit or (t.traceless and t.ended_at > lately)
+        ]
     as_one = len(rest) > 1 and not each
     if as_one:
         # squeue shows tasks that wait again together with those that never started.
@@ -183,17 +186,6 @@ HEADER = {
 }  # fmt: skip
 
 
-def _filled(pattern: str, fields: Mapping[str, str]) -> str:
-    def one(found: re.Match[str]) -> str:
-        text = fields.get(found[3], "N/A")
-        if not found[2]:
-            return text
-        width = int(found[2])
-        return text[:width].rjust(width) if found[1] else text[:width].ljust(width)
-
-    return FORMAT.sub(one, pattern)
-
-
 def _elapsed_s(state: State, task: Task) -> float:
     if not task.started_at or task.state == PENDING:
         return 0.0
@@ -203,7 +195,12 @@ def _elapsed_s(state: State, task: Task) -> float:
 
 def _accounts(state: State, row: Row, whole: bool) -> Iterable[Mapping[str, str]]:
     task, request, fields = row.task, row.task.array.request, _fields(state, row)
-    shown = row.state
+    shown, name = row.state, row.id
+    lag_s = state.cluster.accounts_lag_s
+    if row.bracketed and row.state == CANCELLED and task.array.rest_was_cut:
+        name = str(task.array.id)
+    elif task.job_id == task.array.id and task.started_at > state.now - lag_s:
+        name = str(task.array.id)  # for a while it is listed without its index
     if row.state == CANCELLED:
         shown = f"CANCELLED by {task.cancelled_by}"
     elif row.state == "COMPLETING":
@@ -211,7 +208,7 @@ def _accounts(state: State, row: Row, whole: bool) -> Iterable[Mapping[str, str]
     elif row.state == PENDING and task.restarts:
         shown = "REQUEUED"
     values = {
-        "JobID": row.id,
+        "JobID": name,
         "JobIDRaw": str(task.job_id or task.array.id),
         "JobName": request.name,
         "State": shown,
@@ -235,7 +232,7 @@ def _accounts(state: State, row: Row, whole: bool) -> Iterable[Mapping[str, str]
     }
     yield values
     if not whole and task.started_at:
-        yield values | {"JobID": f"{row.id}.batch", "JobName": "batch"}
+        yield values | {"JobID": f"{name}.batch", "JobName": "batch"}
 
 
 def _at(state: State, moment: float) -> str:

@@ -21,6 +21,7 @@ from phasecube.cluster.rehearsal.records import (
 from phasecube.cluster.rehearsal.state import Node, State
 
 NODE_BACK_S = 1.0  # a storm's failed node returns after this
+LAUNCH_FAILED = "launch failed requeued held"
 NODE_FAILED = " DUE TO NODE FAILURE, SEE SLURMCTLD LOG FOR DETAILS"
 
 
@@ -124,11 +125,37 @@ class Misfortunes:
         self.state.silent_until = self.state.now + seconds
 
     def do_forget(self, task: str) -> None:
-        """Slurm loses every record of a task; its processes are killed."""
-        found = self._named(task)
-        if found.job_id in self.state.live:
-            lifecycle.kill_now(self.state, found, CANCELLED, "None")
-        found.forgotten = True
+        """Slurm loses every record of a task, or of a whole array; its processes are killed."""
+        for found in self._all_named(task):
+            if found.job_id in self.state.live:
+                lifecycle.kill_now(self.state, found, CANCELLED, "None")
+            found.forgotten = True
+
+    def do_launch_failure(self, task: str) -> None:
+        """A task cannot start on its node: Slurm requeues it and holds it."""
+        found = self._running(task, "launch_failure")
+        found.held = LAUNCH_FAILED
+        lifecycle.kill_now(self.state, found, PENDING, LAUNCH_FAILED)
+
+    def do_unsaved_start(self, task: str) -> None:
+        """The controller crashed before it saved that a task runs: it starts anew.
+
+        It gets another job id and no restart is counted.
+        """
+        found = self._running(task, "unsaved_start")
+        restarts = found.restarts
+        lifecycle.kill_now(self.state, found, PENDING, "None")
+        found.restarts = restarts
+        if found.index is not None:
+            found.job_id = 0
+
+    def do_lose_arrays(self, since: int) -> None:
+        """The controller crashed before it saved what was submitted since: ids are given again."""
+        state = self.state
+        for task in [t for t in state.live.values() if t.array.id >= since]:
+            lifecycle.kill_now(state, task, CANCELLED, "None")
+        state.arrays = {number: a for number, a in state.arrays.items() if number < since}
+        state.next_id = min(since, state.next_id)
 
     def do_storm(
         self, rate_per_s: float, seed: int = 0, kinds: tuple[str, ...] | None = None
@@ -165,11 +192,14 @@ class Misfortunes:
         else:
             self.do(kind, task=task.name)
 
-    def _named(self, name: str) -> Task:
+    def _all_named(self, name: str) -> list[Task]:
         try:
-            tasks = self.state.named(name)
-        except ValueError:
-            tasks = []
+            return self.state.named(name)
+        except ValueError as error:
+            raise UnknownMisfortuneError(f"{name} is no name of a task") from error
+
+    def _named(self, name: str) -> Task:
+        tasks = self._all_named(name)
         if len(tasks) != 1:
             raise UnknownMisfortuneError(f"{name} names {len(tasks)} tasks, not one")
         return tasks[0]

@@ -108,6 +108,7 @@ class Array:
     rest_reason: str = "None"
     rest_cancelled: str = ""  # what squeue shows of a rest that was cancelled
     rest_cancelled_at: float = 0.0
+    rest_was_cut: bool = False  # tasks had been struck from it before
 
     def unsplit(self) -> list[Task]:
         """Return the tasks that wait in the array's rest, by index."""

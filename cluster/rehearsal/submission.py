@@ -125,11 +125,15 @@ def _check_size(state: State, request: Request) -> None:
 def _check_room(state: State, request: Request, user: str) -> None:
     asked = len(request.indices or (0,))
     held = list(state.in_memory())
-    mine = sum(task.queued and task.array.user == user for task in held)
+    mine = [task.array.request for task in held if task.queued and task.array.user == user]
     limit = state.cluster.max_submit
-    if limit is not None and mine + asked > limit:
+    if limit is not None and len(mine) + asked > limit:
         raise RefusalError(f"{SAY}QOSMaxSubmitJobPerUserLimit\n{POLICY}")
-    if len(held) + asked > state.cluster.max_job_count:
+    limit = state.cluster.max_submit_account
+    same = sum(other.account == request.account for other in mine)
+    if limit is not None and same + asked > limit:
+        raise RefusalError(f"{SAY}AssocMaxSubmitJobLimit\n{POLICY}")
+    if len(held) + asked >= state.cluster.max_job_count:
         # The real one tries again for two minutes before it says so.
         raise RefusalError(
             f"{SAY}Slurm temporarily unable to accept job, sleeping and retrying\n"

@@ -10,6 +10,7 @@ from typing import NoReturn
 from phasecube.cluster.rehearsal.request import RefusalError
 
 COMMA = re.compile(r",(?![^\[]*\])")
+FIELD = re.compile(r"%(\.?)(\d*)([A-Za-z])")
 SQUEUE = {
     "h": "noheader", "a": "all", "r": "array", "l": "long", "o": "format", "t": "states",
     "u": "user", "j": "jobs", "n": "name", "p": "partition", "S": "sort", "A": "account",
@@ -126,6 +127,19 @@ def table(words: Words, rows: Sequence[Mapping[str, str]], usual: str, unknown: 
     if words.has("parsable"):
         return "".join("|".join(line) + "|\n" for line in lines)
     return "".join(" ".join(text[:20].rjust(20) for text in line) + "\n" for line in lines)
+
+
+def filled(pattern: str, fields: Mapping[str, str]) -> str:
+    """Return a format of squeue or sinfo, %T or %.18i, with its fields put in."""
+
+    def one(found: re.Match[str]) -> str:
+        text = fields.get(found[3], "N/A")
+        if not found[2]:
+            return text
+        width = int(found[2])
+        return text[:width].rjust(width) if found[1] else text[:width].ljust(width)
+
+    return FIELD.sub(one, pattern)
 
 
 def matching(name: str, fields: Sequence[str]) -> str | None:

@@ -111,9 +111,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def two(shared: Lab) -> Iterator[Lab]:
     """Two nodes of one core, nothing queued: one cluster for all, emptied after each test."""
     yield shared
-    for task in shared.slurm.tasks():
-        index = "" if task["index"] is None else f"_{task['index']}"
-        shared.slurm.do("forget", task=f"{task['array']}{index}")
+    for array in {task["array"] for task in shared.slurm.tasks()}:
+        shared.slurm.do("forget", task=str(array))
     for node in ("node1", "node2"):
         shared.slurm.do("restore_node", node=node)
 
@@ -242,7 +241,7 @@ def test_requeue_of_what_is_unknown_is_refused(two: Lab) -> None:
 
 
 def test_time_limit_warns_the_step_then_ends_the_task(tmp_path: Path) -> None:
-    with lab(tmp_path, minute_s=1.0) as it:
+    with lab(tmp_path, minute_s=0.6) as it:
         body = f"trap 'echo batch usr1' USR1; {IN_STEP}"
         job = it.submit(body, array="0-0", time=1, signal="USR1@30")
         task = it.until(f"{job}_0", "TIMEOUT")
@@ -253,7 +252,7 @@ def test_time_limit_warns_the_step_then_ends_the_task(tmp_path: Path) -> None:
 
 
 def test_task_finished_by_its_warning_completes(tmp_path: Path) -> None:
-    with lab(tmp_path, minute_s=1.0) as it:
+    with lab(tmp_path, minute_s=0.6) as it:
         body = "srun bash -c \"trap 'exit 0' USR1; while :; do sleep 0.02; done\""
         job = it.submit(body, array="0-0", time=1, signal="USR1@30")
         it.until(f"{job}_0", "COMPLETED")
@@ -434,6 +433,13 @@ def test_the_queue_empties_and_the_submit_limit_lets_go(tmp_path: Path) -> None:
         waited_for(lambda: it.refused() == ("", 0))
 
 
+def test_an_accounts_own_limit_counts_its_tasks_alone(tmp_path: Path) -> None:
+    with lab(tmp_path, accounting=True, max_submit_account=3) as it:
+        it.submit(FOR_EVER, array="0-2", account="one")
+        assert it.refused(account="one")[0].startswith("sbatch: error: AssocMaxSubmitJobLimit\n")
+        it.submit(FOR_EVER, array="0-2", account="two")
+
+
 def test_too_many_jobs_in_all_are_refused(tmp_path: Path) -> None:
     with lab(tmp_path, max_job_count=5) as it:
         assert "Resource temporarily unavailable" in it.refused(array="0-9")[0]
@@ -444,6 +450,11 @@ def test_without_accounting_any_account_goes_and_accounts_are_refused(two: Lab) 
     done = two.run("sacct", "-n", "-P", "-X", "-j", "1", "-o", "JobID,State,ExitCode")
     assert (done.stderr, done.returncode) == ("Slurm accounting storage is disabled\n", 1)
     assert "You are not running a supported" in two.run("sacctmgr", "show", "qos").stderr
+
+
+def test_indices_a_step_apart_are_written_as_slurm_does(two: Lab) -> None:
+    job = two.submit("true", array="0-399:3%7", hold=True)
+    assert two.queue() == [f"{job}|0-399:3%7|PENDING|JobHeldUser"]
 
 
 # What the cluster says of itself
@@ -553,7 +564,7 @@ def test_failed_node_ends_what_may_not_be_requeued(two: Lab) -> None:
 def test_processes_may_outlive_their_node(two: Lab) -> None:
     job = two.submit(FOR_EVER, array="0-0")
     task = two.until(f"{job}_0", "RUNNING")
-    two.slurm.do("fail_node", node=task["node"], linger_s=0.5)
+    two.slurm.do("fail_node", node=task["node"], linger_s=0.3)
     two.until(f"{job}_0", "RUNNING", restarts=1)
     assert alive(task["pid"])
     waited_for(lambda: not alive(task["pid"]))
@@ -579,7 +590,7 @@ def test_killed_step_fails_its_task(two: Lab) -> None:
 def test_silent_controller_is_not_reached_and_tasks_go_on(tmp_path: Path) -> None:
     with lab(tmp_path, accounting=True) as it:
         job = it.submit("sleep 0.2; echo done", array="0-0")
-        it.slurm.do("silence", seconds=0.6)
+        it.slurm.do("silence", seconds=0.4)
         assert it.run("squeue").stderr == (
             "slurm_load_jobs error: Transport endpoint is not connected\n"
         )
@@ -613,6 +624,42 @@ def test_forgotten_task_is_unknown_everywhere(tmp_path: Path) -> None:
         assert it.run("scontrol", "requeue", f"{job}_0").returncode == 1
 
 
+def test_task_that_cannot_launch_is_requeued_and_held(two: Lab) -> None:
+    job = two.submit(FOR_EVER, array="0-0")
+    two.until(f"{job}_0", "RUNNING")
+    two.slurm.do("launch_failure", task=f"{job}_0")
+    assert two.queue() == [f"{job}|0|PENDING|launch failed requeued held"]
+    two.said("scontrol", "release", f"{job}_0")
+    two.until(f"{job}_0", "RUNNING", restarts=1)
+
+
+def test_task_whose_start_was_not_saved_starts_anew_and_counts_no_restart(two: Lab) -> None:
+    job = two.submit(f'echo "restart $SLURM_RESTART_COUNT"; {FOR_EVER}', array="0-1")
+    two.until(f"{job}_1", "RUNNING")
+    before = two.task(f"{job}_0")
+    two.slurm.do("unsaved_start", task=f"{job}_0")
+    waited_for(lambda: two.log(f"{job}_0.log") == "restart \n" * 2)
+    assert two.task(f"{job}_0")["job_id"] != before["job_id"]
+    assert not alive(before["pid"])
+
+
+def test_array_lost_by_a_crash_gives_its_id_to_the_next(two: Lab) -> None:
+    lost = two.submit(FOR_EVER, array="0-3")
+    two.until(f"{lost}_0", "RUNNING")
+    two.slurm.do("lose_arrays", since=int(lost))
+    assert two.queue() == []
+    assert two.submit("true") == lost
+
+
+def test_accounts_may_know_less_than_the_queue(tmp_path: Path) -> None:
+    with lab(tmp_path, nodes=1, accounting=True, accounts_lag_s=0.4) as it:
+        job = it.submit("exit 3", array="0-0")
+        it.until(f"{job}_0", "FAILED")
+        asked = ("sacct", "-n", "-P", "-X", "-j", job, "-o", "JobID,State")
+        assert it.said(*asked) == f"{job}|FAILED\n"
+        waited_for(lambda: it.said(*asked) == f"{job}_0|FAILED\n")
+
+
 def test_what_cannot_happen_is_said(two: Lab) -> None:
     job = two.submit("true", array="0-0", hold=True)
     with pytest.raises(RehearsalError, match="PENDING, not running"):
@@ -624,12 +671,12 @@ def test_what_cannot_happen_is_said(two: Lab) -> None:
 
 
 def test_everything_ends_well_after_a_storm(tmp_path: Path) -> None:
-    with lab(tmp_path, nodes=3, requeue_delay_s=0.05, kill_wait_s=0.1) as it:
-        job = it.submit("trap 'exit 1' TERM; srun sleep 0.2", array="0-8")
-        it.slurm.do("storm", rate_per_s=20, seed=1, kinds=("preempt", "requeue", "fail_node"))
-        time.sleep(0.8)
+    with lab(tmp_path, nodes=3, requeue_delay_s=0.02, kill_wait_s=0.1) as it:
+        job = it.submit("trap 'exit 1' TERM; srun sleep 0.1", array="0-5")
+        it.slurm.do("storm", rate_per_s=30, seed=1, kinds=("preempt", "requeue", "fail_node"))
+        time.sleep(0.5)
         it.slurm.do("calm")
-        for index in range(9):
+        for index in range(6):
             it.until(f"{job}_{index}", "COMPLETED")
         assert it.slurm.do("interruptions")
 
