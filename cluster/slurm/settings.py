@@ -18,7 +18,7 @@ TABLE = "cluster.slurm"
 ADDED_UP = ("setup", "sbatch")
 WHOLE = ("gpus", "cpus", "throttle", "packs_per_job", "processes", "notice_s", "requeues")
 LEAST_NOTICE_S = 10
-_FLAGS = {"walltime": "--time"}  # where a flag is not called as its key
+_FLAGS = {"walltime": "--time", "notice_s": "--notice"}  # where a flag is not called as its key
 
 
 def flag_of(key: str) -> str:
