@@ -134,7 +134,7 @@ def test_all_faults_of_profiles_and_flags_come_at_once_with_their_places(cluster
 def test_a_fault_of_a_flag_names_the_flag_as_it_is_typed(tmp_path: Path) -> None:
     flags = {"walltime": "4 hours", "notice_s": "5", "setup": ["a\nb"], "sbatch": ["-p gpu"]}
     places = [fault.split(":")[0] for fault in faults_of(tmp_path / "no", flags)]
-    assert places == ["--time", "--notice", "--setup", "--sbatch"]
+    assert places == ["--time", "--setup", "--notice", "--sbatch"]
 
 
 def test_gpus_asked_for_twice_in_one_place_are_a_fault(tmp_path: Path) -> None:
