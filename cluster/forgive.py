@@ -15,5 +15,5 @@ def forgive(study: Study, packs: Collection[int]) -> None:
     for array in read_arrays(study.path):
         for task, marker in read_markers(study.path, array.number).items():
             if task in array.ended and not set(packs).isdisjoint(marker.in_hand):
-                kept = tuple(pack for pack in marker.in_hand if pack not in packs)
+                kept = {pack: n for pack, n in marker.in_hand.items() if pack not in packs}
                 write_marker(study.path, array.number, task, replace(marker, in_hand=kept))

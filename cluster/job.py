@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-EventKind = Literal["chosen", "progress", "settled", "stopped", "died"]
+EventKind = Literal["chosen", "progress", "settled", "stopped", "died", "broken"]
 EngineRequest = Literal["auto", "vmap", "vmap_gradient", "sequential"]
 ChoiceFields = dict[str, Any]  # an EngineChoice as JSON: the orchestrator holds no tensors
 
@@ -39,6 +39,8 @@ class Event:
 
     chosen: its static group has an engine. progress: counts so far. settled: every trial
     has an outcome. stopped: a signal came, a checkpoint is written. died: its worker did.
+    broken: nothing can be run, for the reason in `message` (a full disk, an engine that
+    cannot take the experiment).
     """
 
     kind: EventKind

@@ -130,6 +130,8 @@ class Processes:
         worker.heard = bytearray(rest)
         for line in lines:
             event = Event.from_line(line.decode())
+            if event.kind == "broken":
+                raise StudyError(event.message)
             if event.kind == "chosen" and event.choice is not None:
                 queue.chosen(event.group, event.choice)
             if event.kind in ("settled", "stopped"):

@@ -40,8 +40,14 @@ class RunLock:
 
     def __enter__(self) -> RunLock:
         """Take the lock; raises StudyError that names who has it."""
-        self.study.mkdir(parents=True, exist_ok=True)
-        file = (self.study / LOCK_FILE).open("a+", encoding="utf-8")
+        try:
+            self.study.mkdir(parents=True, exist_ok=True)
+            file = (self.study / LOCK_FILE).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise StudyError(
+                f"{self.study} cannot be written: {error.strerror}; choose another folder with "
+                "--study, or ask its owner for write permission"
+            ) from error
         for attempt in range(TRIES):
             if _try_lock(file, fcntl.LOCK_EX):
                 break
@@ -89,7 +95,10 @@ def _try_lock(file: IO[str], kind: int) -> bool:
     except OSError as error:
         if error.errno in (errno.EAGAIN, errno.EACCES):
             return False
-        raise
+        raise StudyError(
+            f"{file.name} cannot be locked: {error.strerror}; two runs of a study must not "
+            "meet, so put it on a file system with locks (mount Lustre with `flock`)"
+        ) from error
     return True
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from phasecube.cluster.stop_signal import StopSignal
 from phasecube.cluster.task_marker import MarkerState, TaskMarker, read_marker, write_marker
-from phasecube.engine.errors import PhasecubeError, StudyError
+from phasecube.engine.errors import PhasecubeError, StoreError, StudyError
 
 NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -70,7 +70,7 @@ class Task:
         if before is not None:
             self.marker = replace(
                 before, state="running", slurm_id=fresh.slurm_id, host=fresh.host, started=now,
-                attempts=before.attempts + 1, in_hand=(), message="",
+                attempts=before.attempts + 1, in_hand={}, message="",
             )  # fmt: skip
         self.mark()
 
@@ -189,7 +189,7 @@ class Task:
         self.marker = replace(self.marker, state="failed", at=_now(), message=message)
         try:
             self.mark()
-        except OSError as error:  # a full disk: the log, elsewhere perhaps, has said it
+        except StoreError as error:  # a full disk: the log, elsewhere perhaps, has said it
             print(f"phasecube: its end marker could not be written: {error}", file=sys.stderr)
         return 1
 

@@ -33,7 +33,7 @@ class TaskMarker:
     at: str
     attempts: int = 1
     requeues: int = 0  # of the attempts, those it asked for itself
-    in_hand: tuple[int, ...] = ()  # packs begun and not settled
+    in_hand: Mapping[int, int] = field(default_factory=dict)  # packs begun: trial-steps then left
     settled: int = 0  # packs
     trial_steps: int = 0
     seconds: float = 0.0
@@ -52,7 +52,7 @@ def read_marker(study: Path, array: int, task: int) -> TaskMarker | None:
         fields = json.loads(_path(study, array, task).read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-    fields["in_hand"] = tuple(fields["in_hand"])
+    fields["in_hand"] = {int(pack): int(left) for pack, left in fields["in_hand"].items()}
     fields["pace"] = {g: (int(n), float(s)) for g, (n, s) in fields["pace"].items()}
     return TaskMarker(**fields)
 

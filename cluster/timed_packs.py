@@ -70,7 +70,7 @@ class TimedPacks:
             pace[name] = (steps_before + steps, seconds_before + seconds)
         return replace(
             before,
-            in_hand=tuple(sorted(self._seen_s)),
+            in_hand={pack: self._steps_left[pack] for pack in self._seen_s},
             settled=before.settled + self._settled,
             trial_steps=sum(steps for steps, _ in pace.values()),
             seconds=sum(seconds for _, seconds in pace.values()),

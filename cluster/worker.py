@@ -16,6 +16,7 @@ from pathlib import Path
 
 from phasecube.cluster.job import Event, PackJob
 from phasecube.cluster.stop_signal import StopSignal
+from phasecube.engine.errors import PhasecubeError
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -48,7 +49,12 @@ def main() -> int:
         runner = PackRunner(arguments.study, arguments.device, arguments.threads)
         # Not `for line in sys.stdin`: a signal must not wait for a block to fill.
         while not stop() and (line := sys.stdin.readline()):
-            runner.run(PackJob.from_line(line), stop, tell)
+            job = PackJob.from_line(line)
+            try:
+                runner.run(job, stop, tell)
+            except (PhasecubeError, OSError) as error:
+                tell(Event("broken", job.pack, job.group, message=str(error)))
+                return 1
     return 0
 
 

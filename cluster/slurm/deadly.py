@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from phasecube.cluster.cut import steps_left
 from phasecube.cluster.job import Event
 from phasecube.cluster.job_state import DEATHS, JobState
 from phasecube.cluster.pack_queue import MAX_DEATHS
@@ -14,10 +15,11 @@ from phasecube.cluster.task_marker import read_markers
 
 
 def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
-    """Return the packs whose tasks died too often while they had them, each as a `died` event.
+    """Return the packs whose tasks died too often at one place, each as a `died` event.
 
     A failure that the task itself tells of (a full disk, other packages) is no pack's.
     """
+    left_P = steps_left(study.plan, study.store.read_status())
     deaths: Counter[int] = Counter()
     last: dict[int, tuple[JobState, str]] = {}
     for array in queue.arrays:
@@ -26,7 +28,9 @@ def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
             marker = markers.get(task)
             if JobState(state) not in DEATHS or marker is None or marker.state != "running":
                 continue
-            for pack in marker.in_hand:
+            for pack, left_then in marker.in_hand.items():
+                if not 0 < left_P[pack] == left_then:
+                    continue  # it has come further since
                 deaths[pack] += 1
                 last[pack] = (JobState(state), f"{marker.slurm_id} on {marker.host}: {said}")
     found = {}

@@ -44,7 +44,9 @@ OF_MARKER: Mapping[str, JobState] = {
 }
 
 WHOLE = -1  # an array cancelled before any task of it started is one line without indices
-Places = dict[tuple[str, int], tuple[str, str]]  # (job, task or WHOLE) -> Slurm's state, reason
+# (name of the job, task or WHOLE) -> Slurm's state, reason. By name: a controller that crashed
+# before it saved an array gives its id to another.
+Places = dict[tuple[str, int], tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -122,26 +124,26 @@ def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
         reason, _, name = rest.partition("|")
         names[name] = job
         for task in ranges_of(tasks) if tasks[:1].isdecimal() else [WHOLE]:
-            places[job, task] = (state.split()[0], reason)
+            places[name, task] = (state.split()[0], reason)
     return places, names
 
 
 def _sacct(arrays: Sequence[JobArray]) -> Places:
     """Return what the accounts know of the arrays, nothing where there are none."""
-    ids = [array.slurm_id for array in arrays if array.slurm_id is not None]
+    ids = ",".join(array.slurm_id for array in arrays if array.slurm_id is not None)
     places: Places = {}
     if not ids:
         return places
     try:
-        said = slurm("sacct", "-n", "-P", "-X", "-j", ",".join(ids), "-o", "JobID,State,ExitCode")
+        said = slurm("sacct", "-n", "-P", "-X", "-j", ids, "-o", "JobID,State,ExitCode,JobName")
     except AccountingOffError:
         return places
     for line in said.splitlines():
-        place, state, exit_code = line.split("|")
-        job, _, tasks = place.partition("_")
+        place, state, exit_code, name = line.split("|", 3)
+        tasks = place.partition("_")[2]
         detail = state.partition(" ")[2] or ("" if exit_code == "0:0" else f"exit {exit_code}")
         for task in ranges_of(tasks.strip("[]")) or [WHOLE]:
-            places[job, task] = (state.split()[0], detail)
+            places[name, task] = (state.split()[0], detail)
     return places
 
 
@@ -150,8 +152,7 @@ def _unknown(array: JobArray, places: Places) -> bool:
 
 
 def _place(array: JobArray, task: int, places: Places) -> tuple[str, str] | None:
-    job = array.slurm_id or ""
-    return places.get((job, task), places.get((job, WHOLE)))
+    return places.get((array.name, task), places.get((array.name, WHOLE)))
 
 
 def _found(
