@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from phasecube.analysis import figures
 from phasecube.analysis.analyses import Request, requests
-from phasecube.analysis.cube import PLAN, open_study
+from phasecube.analysis.cube import PLAN, Chunks, open_study
 from phasecube.analysis.drawings import Drawn, Map, draw
 from phasecube.analysis.grokking import Phase, delay_law, grokking, onsets
 from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
@@ -45,16 +45,16 @@ class Facts:
     runs: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
 
-def write_report(study: Path | str) -> Path:
+def write_report(study: Path | str, *, chunks: Chunks = None) -> Path:
     """Write report/index.html with figures and tables of the study; return the page's path.
 
     Works on a study that still runs, and says so. The whole folder is made beside the old
-    report and renamed.
+    report and renamed. With `chunks` dask reduces the curves, on its cluster if there is one.
     """
     from phasecube.sweeps.plan import read_plan
 
     study = Path(study)
-    ds = open_study(study)
+    ds = open_study(study, chunks=chunks)
     plan = read_plan(study / PLAN)
     wanted = requests([(a.kind, a.options) for a in plan.sweep.analyses], ds)
     facts = Facts(plan.n_packs, _read_runs(study / "runs.jsonl"))

@@ -132,6 +132,13 @@ def parser() -> argparse.ArgumentParser:
 
     report = command("report", "results:report", "write the report page of a study")
     _study(report)
+    report.add_argument(
+        "--dask", choices=["threads", "slurm"],
+        help="reduce in chunks: on threads here, or on workers of a cluster (default: at once)",
+    )  # fmt: skip
+    report.add_argument(
+        "--dask-workers", type=_positive, default=2, metavar="N", help="jobs on Slurm (default 2)"
+    )
 
     export = command("export", "results:export", "write a study as NetCDF (.nc) or .parquet")
     _study(export)

@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
+from phasecube.cluster.slurm.command import SlurmError, SlurmSilentError, slurm
 from phasecube.cluster.study import Study
+
+if TYPE_CHECKING:
+    from phasecube.analysis.dask_cluster import WorkerJobs
+    from phasecube.cluster.slurm.settings import SlurmSettings
+
+LOGS = "logs/dask"
+GONE_TIMEOUT_S = 45.0  # Slurm kills what ignores its first signal after KillWait, 30 s by default
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Write the report page of a study."""
     from phasecube.analysis.report import write_report
 
-    print(write_report(_with_plan(arguments)))
+    study = _with_plan(arguments)
+    if arguments.dask == "slurm":
+        from phasecube.analysis.dask_cluster import workers_on_slurm
+
+        settings = _settings(study)
+        jobs = _worker_jobs(study, settings, arguments.dask_workers)
+        asked = _OnSlurm(jobs.name, settings)
+        with _ended_by_sigterm(), workers_on_slurm(jobs, asked, _say):
+            page = write_report(study.resolve(), chunks="auto")
+    else:
+        page = write_report(study, chunks="auto" if arguments.dask else None)
+    print(page)
     return 0
 
 
@@ -28,3 +56,96 @@ def _with_plan(arguments: argparse.Namespace) -> Path:
     study = Study(arguments.study)
     _ = study.plan  # rebuilt where its file is gone: the cube is read through it
     return study.path
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _settings(study: Path) -> SlurmSettings:
+    """Return what a task of the study would ask of Slurm, as when it was submitted last."""
+    from phasecube.cluster.slurm.settings import resolve
+    from phasecube.commands.slurm import last_flags
+
+    sweep = Study(study).sweep
+    return resolve(sweep.cluster.slurm, last_flags(study), threads=sweep.resources.threads)
+
+
+def _worker_jobs(study: Path, settings: SlurmSettings, n: int) -> WorkerJobs:
+    """Return the jobs of dask workers: as a task of the study, without its GPUs."""
+    from phasecube.analysis.dask_cluster import WorkerJobs
+
+    return WorkerJobs(
+        n=n,
+        name=f"dask.{uuid4().hex[:8]}",
+        cores=settings.cpus,
+        memory_mb=settings.memory_mb,
+        walltime_s=settings.walltime_s,
+        partition=settings.partition,
+        account=settings.account,
+        qos=settings.qos,
+        constraint=settings.constraint,
+        setup=settings.setup,
+        sbatch=settings.sbatch,
+        python=settings.python,
+        logs=study.resolve() / LOGS,
+    )
+
+
+class _OnSlurm:
+    """Worker jobs of one name, through Slurm's own commands."""
+
+    def __init__(self, name: str, settings: SlurmSettings) -> None:
+        self.name = name
+        self.settings = settings
+
+    def submit(self, script: str) -> str:
+        """Return what sbatch prints; raise SlurmError with a remedy."""
+        from phasecube.cluster.slurm.refusals import explain_refusal
+
+        try:
+            return slurm("sbatch", script)
+        except SlurmSilentError:
+            raise
+        except SlurmError as error:
+            why = explain_refusal(error.said, self.settings)
+            why = why.removeprefix("Slurm refused the job array: ")
+            raise SlurmError(f"Slurm refused the dask workers: {why}", error.said) from error
+
+    def waiting(self) -> list[str]:
+        """Return for each job in the queue "running", or why it waits."""
+        from phasecube.cluster.slurm.reasons import why_pending
+
+        found = [line.split("|") for line in self._queued("%T|%r")]
+        return [why_pending(why) if state == "PENDING" else state.lower() for state, why in found]
+
+    def cancel(self) -> None:
+        """Cancel the jobs; return when none is in the queue, or say so after a while."""
+        end = time.monotonic() + GONE_TIMEOUT_S
+        if self._queued("%i"):
+            slurm("scancel", *self._mine())
+        while left := self._queued("%i"):
+            if time.monotonic() > end:
+                _say(f"Slurm is still ending the cancelled job {', '.join(left)}")
+                return
+            time.sleep(0.2)
+
+    def _queued(self, columns: str) -> list[str]:
+        return slurm("squeue", "-h", *self._mine(), "-o", columns).splitlines()
+
+    def _mine(self) -> tuple[str, ...]:
+        return f"--name={self.name}", f"--user={getpass.getuser()}"
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the command as Ctrl-C does, so that the worker jobs go with it."""
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        sys.exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
