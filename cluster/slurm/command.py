@@ -9,6 +9,7 @@ import subprocess
 from phasecube.engine.errors import StudyError
 
 TIMEOUT_S = 60.0  # slurmctld may take MessageTimeout (10 s) several times over
+SBATCH_TIMEOUT_S = 180.0  # where the controller is full, sbatch waits and asks 15 times
 SILENT = (
     "Unable to contact slurm controller",
     "Transport endpoint is not connected",
@@ -16,7 +17,7 @@ SILENT = (
     "Connection refused",
     "Could not establish a configuration source",
 )
-NO_ACCOUNTING = ("accounting storage is disabled", "only supported with accounting")
+NO_ACCOUNTING = ("accounting storage is disabled", "accounting_storage/slurmdbd' is supported")
 
 
 class SlurmError(StudyError):

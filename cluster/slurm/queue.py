@@ -98,14 +98,14 @@ def read_queue(study: Path, arrays: Sequence[JobArray], *, moved: bool = False) 
     try:
         places, names = _squeue(sorted({array.user for array in asked}))
         asked = [_found(array, names, markers[array.number]) for array in asked]
-        unknown = _sacct([a for a in asked if _unknown(a, places)])
+        accounts = _sacct([a for a in asked if _unknown(a, places)])
     except (SlurmSilentError, SlurmMissingError) as error:
         said = {a.number: {t: TaskState(JobState.UNKNOWN) for t in a.open_tasks} for a in asked}
         return Queue(here, said, markers, str(error))
-    places = unknown | places
+    places = (accounts or {}) | places
     states = {
         array.number: {
-            task: _state(array, task, places, markers[array.number].get(task))
+            task: _state(array, task, places, markers[array.number].get(task), accounts is None)
             for task in array.open_tasks
         }
         for array in asked
@@ -128,8 +128,10 @@ def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
     return places, names
 
 
-def _sacct(arrays: Sequence[JobArray]) -> Places:
-    """Return what the accounts know of the arrays, nothing where there are none."""
+def _sacct(arrays: Sequence[JobArray]) -> Places | None:
+    """Return what the accounts know of the arrays: nothing where there are none kept, None
+    where they do not answer.
+    """
     ids = ",".join(array.slurm_id for array in arrays if array.slurm_id is not None)
     places: Places = {}
     if not ids:
@@ -138,6 +140,8 @@ def _sacct(arrays: Sequence[JobArray]) -> Places:
         said = slurm("sacct", "-n", "-P", "-X", "-j", ids, "-o", "JobID,State,ExitCode,JobName")
     except AccountingOffError:
         return places
+    except SlurmSilentError:
+        return None
     for line in said.splitlines():
         place, state, exit_code, name = line.split("|", 3)
         tasks = place.partition("_")[2]
@@ -177,7 +181,9 @@ def _named_in_accounts(array: JobArray) -> str | None:
     return said.partition("_")[0].strip() or None
 
 
-def _state(array: JobArray, task: int, places: Places, marker: TaskMarker | None) -> TaskState:
+def _state(
+    array: JobArray, task: int, places: Places, marker: TaskMarker | None, no_accounts: bool
+) -> TaskState:
     known = _place(array, task, places)
     if known is not None:
         state = STATES.get(known[0])
@@ -188,6 +194,8 @@ def _state(array: JobArray, task: int, places: Places, marker: TaskMarker | None
         return TaskState(state, said=_last_words(state, marker, known[1]))
     if marker is not None and marker.state in OF_MARKER:
         return TaskState(OF_MARKER[marker.state], said=marker.message)
+    if no_accounts:
+        return TaskState(JobState.UNKNOWN, said="the accounts (slurmdbd) do not answer")
     if array.slurm_id is None:
         return TaskState(JobState.LOST, said="its submission was cut off before Slurm had it")
     where = f"on {marker.host} since {marker.started}" if marker is not None else "never started"

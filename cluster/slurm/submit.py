@@ -7,7 +7,6 @@ name or takes for never submitted.
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,9 +31,14 @@ from phasecube.cluster.job_array import (
 )
 from phasecube.cluster.pace import measured_pace
 from phasecube.cluster.provenance import append_run, environment, read_runs
-from phasecube.cluster.slurm.command import SlurmError, SlurmSilentError, slurm
+from phasecube.cluster.slurm.command import (
+    SBATCH_TIMEOUT_S,
+    SlurmError,
+    SlurmSilentError,
+    slurm,
+)
 from phasecube.cluster.slurm.deadly import deadly_packs
-from phasecube.cluster.slurm.limits import Limits, read_limits
+from phasecube.cluster.slurm.limits import Limits, read_limits, user_name
 from phasecube.cluster.slurm.queue import Queue, read_queue
 from phasecube.cluster.slurm.refusals import explain_refusal, is_submit_limit
 from phasecube.cluster.slurm.script import LOGS, batch_script
@@ -70,7 +74,7 @@ class Asked:
             token=token,
             name=f"{self.plan.sweep.name}.{token}",
             path=str(self.path.resolve()),
-            user=getpass.getuser(),
+            user=user_name(),
             submitted=time.strftime("%Y-%m-%dT%H:%M:%S"),
             run=self.run,
             settings=self.settings.to_json(),
@@ -132,6 +136,8 @@ def propose(asked: Asked, packs: Collection[int], queue: Queue) -> Proposed:
     left = {p: int(left_P[p]) for p in wanted}
     seconds = seconds_of_packs(wanted, left, group, asked.pace or measured_pace(asked.path))
     limits = read_limits(settings)
+    if limits.partition_fault is not None:
+        raise StudyError(limits.partition_fault)
     if limits.max_walltime_s is not None and settings.walltime_s > limits.max_walltime_s:
         raise StudyError(
             f"a walltime of {settings.walltime_s // 60} min is more than {limits.walltime_reason}; "
@@ -172,7 +178,8 @@ def send(study: Path, proposed: Proposed, say: Callable[[str], None]) -> list[Jo
         script = batch_script(study, array)
         write_by_rename(script_path(study, array.number), script.encode())
         try:
-            said = slurm("sbatch", str(script_path(study, array.number)))
+            script_file = str(script_path(study, array.number))
+            said = slurm("sbatch", script_file, timeout_s=SBATCH_TIMEOUT_S)
         except SlurmSilentError as error:
             raise SlurmSilentError(
                 f"{error}. Whether it took the job array is not known; "
@@ -248,8 +255,10 @@ def submit_missing(
 def forecast_lines(proposed: Proposed, settings: SlurmSettings) -> list[str]:
     """Return the shape and the cost of what is proposed, in words."""
     n_tasks = sum(len(array.packs) for array in proposed.arrays)
+    fault = proposed.limits.accounting_fault
+    warned = [] if fault is None else [f"warning: {fault}"]
     if not n_tasks:
-        return []
+        return warned
     asks = [f"{settings.cpus} core{'s' * (settings.cpus > 1)}"]
     if settings.gpus or settings.gres:
         asks.append(settings.gres or f"{settings.gpus} GPU{'s' * ((settings.gpus or 0) > 1)}")
@@ -257,8 +266,9 @@ def forecast_lines(proposed: Proposed, settings: SlurmSettings) -> list[str]:
         asks.append(f"{settings.memory_mb:,} MB")
     at_once = f", {settings.throttle} at once" if settings.throttle else ""
     lines = [
+        *warned,
         f"{n_tasks:,} tasks in {len(proposed.arrays)} job array{'s' * (len(proposed.arrays) > 1)}"
-        f"{at_once}: {', '.join(asks)}, {settings.walltime_s // 60} min each ({proposed.why})"
+        f"{at_once}: {', '.join(asks)}, {settings.walltime_s // 60} min each ({proposed.why})",
     ]
     if proposed.seconds is not None:
         hours = proposed.seconds / settings.processes / 3600
