@@ -57,6 +57,21 @@ class Limits:
     partition_fault: str | None  # why nothing would start there, with a remedy
 
 
+UNASKED = Limits(
+    max_array_size=SLURMS_OWN_ARRAY_SIZE,
+    room=None,
+    room_reason="",
+    most_tasks=None,
+    max_walltime_s=None,
+    walltime_reason="",
+    default_walltime_s=None,
+    accounting=False,
+    accounting_fault="there is no Slurm here, so its limits are not known",
+    partition="",
+    partition_fault=None,
+)
+
+
 def read_limits(settings: SlurmSettings) -> Limits:
     """Return what the cluster allows now for these settings: 3 calls, 6 with accounting.
 

@@ -122,8 +122,12 @@ def standing_queue(study: Study, *, keep: bool = True) -> Queue:
     return replace(queue, arrays=kept)
 
 
-def propose(asked: Asked, packs: Collection[int], queue: Queue) -> Proposed:
+def propose(
+    asked: Asked, packs: Collection[int], queue: Queue, limits: Limits | None = None
+) -> Proposed:
     """Return the arrays that would run `packs`, those of living tasks left out.
+
+    `limits` are read from the cluster unless given.
 
     Raises StudyError where the walltime is more than the cluster gives.
     """
@@ -135,7 +139,7 @@ def propose(asked: Asked, packs: Collection[int], queue: Queue) -> Proposed:
     left_P = steps_left(plan, asked.status_RF)
     left = {p: int(left_P[p]) for p in wanted}
     seconds = seconds_of_packs(wanted, left, group, asked.pace or measured_pace(asked.path))
-    limits = read_limits(settings)
+    limits = limits or read_limits(settings)
     if limits.partition_fault is not None:
         raise StudyError(limits.partition_fault)
     if limits.max_walltime_s is not None and settings.walltime_s > limits.max_walltime_s:

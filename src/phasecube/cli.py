@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `phasecube show ... | head`: whoever read has read enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"phasecube: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def handler(place: str) -> Callable[[argparse.Namespace], int]:

@@ -121,6 +121,8 @@ def _probed(study: Study) -> Mapping[str, tuple[int, float]]:
 
 
 def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
+    from phasecube.cluster.slurm.command import SlurmMissingError
+    from phasecube.cluster.slurm.limits import UNASKED
     from phasecube.cluster.slurm.queue import Queue
     from phasecube.cluster.slurm.script import batch_script
     from phasecube.cluster.slurm.submit import (
@@ -140,7 +142,11 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
             plan, queue = study.plan, Queue([])
         status_RF = study.store.read_status(n_rows=plan.n_rows)
         asked = Asked(path, plan, status_RF, settings, flags, run=0)
-        proposed = propose(asked, plan.missing(status_RF).tolist(), queue)
+        missing = plan.missing(status_RF).tolist()
+        try:
+            proposed = propose(asked, missing, queue)
+        except SlurmMissingError:
+            proposed = propose(asked, missing, queue, UNASKED)
     for line in forecast_lines(proposed, settings):
         print(line)
     if proposed.live:
@@ -149,7 +155,7 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
         print(f"{len(proposed.waiting):,} packs would wait: {proposed.limits.room_reason}")
     for array in proposed.arrays:
         sizes = sorted({len(packs) for packs in array.packs})
-        print(f"\narray {array.number}: {len(array.packs):,} tasks of {_span(sizes)} packs")
+        print(f"\narray {array.number}: {len(array.packs):,} tasks of {_span(sizes)} packs each")
         if array is proposed.arrays[0]:
             print(batch_script(path, array).rstrip())
     if not proposed.arrays:
