@@ -146,6 +146,10 @@ def main(folder: Path, path: str, parent: int) -> int:
             signal.set_wakeup_fd(-1)  # children that end from here on wake nobody
             live = {task.pid: 0 for task in controller.state.live.values() if task.pid}
             task_processes.sweep(path, live)
+            # Nobody else may be left to do it.
+            with suppress(OSError):
+                Path(path).unlink()
+                Path(path).parent.rmdir()
     return 0
 
 

@@ -20,7 +20,7 @@ SQUEUE = ("squeue", "-h", "-a", "-t", "all", "-o", "%F|%K|%T|%r")
 FAST: dict[str, Any] = {"requeue_delay_s": 0.1, "kill_wait_s": 0.3}
 FOR_EVER = "sleep 60"
 # Says what it is sent, and leaves on the second TERM only.
-STUBBORN = "trap 'echo term' TERM; trap 'echo usr1' USR1; while :; do sleep 0.02; done"
+STUBBORN = "trap 'echo term' TERM; trap 'echo usr1' USR1; echo ready; while :; do sleep 0.02; done"
 IN_STEP = f'srun bash -c "{STUBBORN}"'
 BATCH_FAILED = "sbatch: error: Batch job submission failed: "
 UNAVAILABLE = BATCH_FAILED + "Requested node configuration is not available"
@@ -201,9 +201,8 @@ def test_task_whose_log_cannot_be_written_fails_at_once(two: Lab) -> None:
 
 def test_requeue_asks_then_kills_then_waits_then_starts_again(two: Lab) -> None:
     job = two.submit(f"echo start $SLURM_RESTART_COUNT; {IN_STEP}", array="0-0")
-    two.until_log(f"{job}_0.log", "start")
+    two.until_log(f"{job}_0.log", "ready")
     old = two.until(f"{job}_0", "RUNNING")["pid"]
-    time.sleep(0.1)
     two.said("scontrol", "requeue", f"{job}_0")
     assert two.queue() == [f"{job}|0|COMPLETING|None"]
     assert "Restarts=1" in two.said("scontrol", "show", "job", "-o", f"{job}_0")
@@ -241,9 +240,9 @@ def test_requeue_of_what_is_unknown_is_refused(two: Lab) -> None:
 
 
 def test_time_limit_warns_the_step_then_ends_the_task(tmp_path: Path) -> None:
-    with lab(tmp_path, minute_s=0.6) as it:
+    with lab(tmp_path, minute_s=1.2) as it:
         body = f"trap 'echo batch usr1' USR1; {IN_STEP}"
-        job = it.submit(body, array="0-0", time=1, signal="USR1@30")
+        job = it.submit(body, array="0-0", time=1, signal="USR1@20")
         task = it.until(f"{job}_0", "TIMEOUT")
         log = it.log(f"{job}_0.log")
         assert task["reason"] == "TimeLimit"
@@ -252,9 +251,9 @@ def test_time_limit_warns_the_step_then_ends_the_task(tmp_path: Path) -> None:
 
 
 def test_task_finished_by_its_warning_completes(tmp_path: Path) -> None:
-    with lab(tmp_path, minute_s=0.6) as it:
+    with lab(tmp_path, minute_s=1.2) as it:
         body = "srun bash -c \"trap 'exit 0' USR1; while :; do sleep 0.02; done\""
-        job = it.submit(body, array="0-0", time=1, signal="USR1@30")
+        job = it.submit(body, array="0-0", time=1, signal="USR1@20")
         it.until(f"{job}_0", "COMPLETED")
 
 
@@ -264,7 +263,7 @@ def test_task_finished_by_its_warning_completes(tmp_path: Path) -> None:
 def test_scancel_of_a_running_task(two: Lab) -> None:
     job = two.submit(IN_STEP, array="0-1")
     two.until(f"{job}_1", "RUNNING")
-    time.sleep(0.1)
+    two.until_log(f"{job}_0.log", "ready")
     two.said("scancel", f"{job}_0")
     assert f"{job}|0|COMPLETING|None" in two.queue()
     two.until(f"{job}_0", "CANCELLED")
@@ -299,17 +298,15 @@ def test_scancel_of_what_is_unknown_says_nothing(two: Lab) -> None:
 def test_task_that_requeues_itself_while_cancelled_comes_back(two: Lab) -> None:
     itself = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
     again = f"trap 'scontrol requeue {itself}; exit' TERM"
-    job = two.submit(f"echo start; {again}; sleep 60 & wait", array="0-0")
-    two.until_log(f"{job}_0.log", "start")
-    time.sleep(0.05)
+    job = two.submit(f"echo start; {again}; echo ready; sleep 60 & wait", array="0-0")
+    two.until_log(f"{job}_0.log", "ready")
     two.said("scancel", f"{job}_0")
     two.until(f"{job}_0", "RUNNING", restarts=1)
 
 
 def test_signal_reaches_the_step_alone(two: Lab) -> None:
     job = two.submit(f"trap 'echo batch' USR1; {IN_STEP}", array="0-0")
-    two.until(f"{job}_0", "RUNNING")
-    time.sleep(0.15)
+    two.until_log(f"{job}_0.log", "ready")
     two.said("scancel", "-s", "USR1", f"{job}_0")
     two.until_log(f"{job}_0.log", "usr1")
     assert two.task(f"{job}_0")["state"] == "RUNNING"
@@ -524,18 +521,16 @@ def test_preempted_task_is_cancelled_where_the_partition_cancels(two: Lab) -> No
 
 
 def test_task_that_leaves_within_the_grace_counts_as_completed(two: Lab) -> None:
-    body = "srun bash -c \"trap 'exit 0' TERM; while :; do sleep 0.02; done\""
+    body = "srun bash -c \"trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done\""
     job = two.submit(body, array="0-0")
-    two.until(f"{job}_0", "RUNNING")
-    time.sleep(0.15)
+    two.until_log(f"{job}_0.log", "ready")
     two.slurm.do("preempt", task=f"{job}_0", grace_s=5)
     two.until(f"{job}_0", "COMPLETED")
 
 
 def test_grace_of_a_preemption_shows_and_ends(two: Lab) -> None:
     job = two.submit(IN_STEP, array="0-0")
-    two.until(f"{job}_0", "RUNNING")
-    time.sleep(0.15)
+    two.until_log(f"{job}_0.log", "ready")
     two.slurm.do("preempt", task=f"{job}_0", grace_s=0.3)
     shown = two.said("scontrol", "show", "job", "-o", f"{job}_0")
     assert "JobState=RUNNING" in shown and "PreemptTime=20" in shown
@@ -581,8 +576,7 @@ def test_out_of_memory(two: Lab) -> None:
 
 def test_killed_step_fails_its_task(two: Lab) -> None:
     job = two.submit(IN_STEP, array="0-0")
-    two.until(f"{job}_0", "RUNNING")
-    time.sleep(0.1)
+    two.until_log(f"{job}_0.log", "ready")
     two.slurm.do("kill", task=f"{job}_0")
     assert two.until(f"{job}_0", "FAILED")["exit_code"] == "137:0"
 
@@ -590,7 +584,7 @@ def test_killed_step_fails_its_task(two: Lab) -> None:
 def test_silent_controller_is_not_reached_and_tasks_go_on(tmp_path: Path) -> None:
     with lab(tmp_path, accounting=True) as it:
         job = it.submit("sleep 0.2; echo done", array="0-0")
-        it.slurm.do("silence", seconds=0.4)
+        it.slurm.do("silence", seconds=60)
         assert it.run("squeue").stderr == (
             "slurm_load_jobs error: Transport endpoint is not connected\n"
         )
@@ -598,7 +592,8 @@ def test_silent_controller_is_not_reached_and_tasks_go_on(tmp_path: Path) -> Non
         assert said.endswith("Unable to contact slurm controller (connect failure)") and code == 1
         assert it.run("sacct").returncode == 0
         it.until(f"{job}_0", "COMPLETED")
-        waited_for(lambda: it.run("squeue").returncode == 0)
+        it.slurm.do("silence", seconds=0)
+        assert it.run("squeue").returncode == 0
 
 
 def test_dead_controller_is_not_reached_and_leaves_nothing(tmp_path: Path) -> None:
@@ -652,12 +647,11 @@ def test_array_lost_by_a_crash_gives_its_id_to_the_next(two: Lab) -> None:
 
 
 def test_accounts_may_know_less_than_the_queue(tmp_path: Path) -> None:
-    with lab(tmp_path, nodes=1, accounting=True, accounts_lag_s=0.4) as it:
+    with lab(tmp_path, nodes=1, accounting=True, accounts_lag_s=60) as it:
         job = it.submit("exit 3", array="0-0")
         it.until(f"{job}_0", "FAILED")
         asked = ("sacct", "-n", "-P", "-X", "-j", job, "-o", "JobID,State")
         assert it.said(*asked) == f"{job}|FAILED\n"
-        waited_for(lambda: it.said(*asked) == f"{job}_0|FAILED\n")
 
 
 def test_what_cannot_happen_is_said(two: Lab) -> None:
