@@ -147,9 +147,10 @@ def test_nothing_is_left_after_stop(tmp_path: Path) -> None:
     lab = SlurmLab(nodes=2)
     lab.start()
     folder = lab.folder
-    escape = submit(lab, tmp_path, "setsid sleep 98 & trap '' TERM; sleep 99", "--array=0-3")
-    lab.wait_for(all_are(lab, escape, "RUNNING"), "all tasks running")
-    assert len(processes(folder)) > 8
+    started = tmp_path / "started"
+    submit(lab, tmp_path, f"setsid sleep 98 & trap '' TERM; echo $! >>{started}; sleep 99")
+    lab.wait_for(lambda: started.exists() and started.read_text(), "the job's processes")
+    assert int(started.read_text()) in processes(folder)
     lab.stop()
     assert processes(folder) == set()
     assert not folder.exists()
