@@ -48,7 +48,7 @@ def cut(
     most = min(room or USUAL_TASKS, len(packs)) if room is not None else len(packs)
     if packs_per_job is not None:
         tasks = [list(packs[i : i + packs_per_job]) for i in range(0, len(packs), packs_per_job)]
-        why = f"{packs_per_job:,} packs a task, as asked"
+        why = f"{packs_per_job:,} pack{'s' * (packs_per_job > 1)} a task, as asked"
     elif seconds is None:
         n_tasks = min(most, USUAL_TASKS)
         tasks = [part.tolist() for part in np.array_split(np.asarray(packs), n_tasks)]

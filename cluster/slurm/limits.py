@@ -66,7 +66,7 @@ UNASKED = Limits(
     walltime_reason="",
     default_walltime_s=None,
     accounting=False,
-    accounting_fault="there is no Slurm here, so its limits are not known",
+    accounting_fault=None,
     partition="",
     partition_fault=None,
 )

@@ -118,7 +118,11 @@ def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
     """Return the tasks that squeue knows, and each job's id by its name."""
     places: Places = {}
     names = {}
-    said = slurm("squeue", "-h", "-a", "-t", "all", "-u", ",".join(users), "-o", "%F|%K|%T|%r|%j")
+    said = slurm(
+        # -r: else the pending tasks of an array are one line, with all their reasons in one.
+        *("squeue", "-h", "-a", "-r", "-t", "all"),
+        *("-u", ",".join(users), "-o", "%F|%K|%T|%r|%j"),
+    )
     for line in said.splitlines():
         job, tasks, state, rest = line.split("|", 3)
         reason, _, name = rest.partition("|")
@@ -146,7 +150,9 @@ def _sacct(arrays: Sequence[JobArray]) -> Places | None:
         place, state, exit_code, name = line.split("|", 3)
         tasks = place.partition("_")[2]
         detail = state.partition(" ")[2] or ("" if exit_code == "0:0" else f"exit {exit_code}")
-        for task in ranges_of(tasks.strip("[]")) or [WHOLE]:
+        # For some seconds one task is listed without its index, as a whole array is for good.
+        whole = [WHOLE] if state.startswith("CANCELLED") else []
+        for task in ranges_of(tasks.strip("[]")) or whole:
             places[name, task] = (state.split()[0], detail)
     return places
 

@@ -263,15 +263,15 @@ def forecast_lines(proposed: Proposed, settings: SlurmSettings) -> list[str]:
     warned = [] if fault is None else [f"warning: {fault}"]
     if not n_tasks:
         return warned
-    asks = [f"{settings.cpus} core{'s' * (settings.cpus > 1)}"]
+    asks = [_count(settings.cpus, "core")]
     if settings.gpus or settings.gres:
-        asks.append(settings.gres or f"{settings.gpus} GPU{'s' * ((settings.gpus or 0) > 1)}")
+        asks.append(settings.gres or _count(settings.gpus or 0, "GPU"))
     if settings.memory_mb is not None:
         asks.append(f"{settings.memory_mb:,} MB")
     at_once = f", {settings.throttle} at once" if settings.throttle else ""
     lines = [
         *warned,
-        f"{n_tasks:,} tasks in {len(proposed.arrays)} job array{'s' * (len(proposed.arrays) > 1)}"
+        f"{_count(n_tasks, 'task')} in {_count(len(proposed.arrays), 'job array')}"
         f"{at_once}: {', '.join(asks)}, {settings.walltime_s // 60} min each ({proposed.why})",
     ]
     if proposed.seconds is not None:
@@ -279,6 +279,10 @@ def forecast_lines(proposed: Proposed, settings: SlurmSettings) -> list[str]:
         kind, each = ("GPU", settings.gpus) if settings.gpus else ("CPU", settings.cpus)
         lines.append(f"about {hours * (each or 1):.3g} {kind}-hours, by measured seconds a step")
     return lines
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _nothing(study: Study, n_missing: int) -> str:

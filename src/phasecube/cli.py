@@ -85,6 +85,17 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("--dry-run", action="store_true", help="print script and arrays, send none")
     _slurm(submit)
 
+    rehearse = command(
+        "rehearse", "rehearsing:rehearse", "some packs of a sweep through every misfortune of Slurm"
+    )
+    _sweep(rehearse)
+    rehearse.add_argument("--packs", type=_positive, default=6, metavar="N", help="default: 6")
+    rehearse.add_argument(
+        "--interruptions", type=_positive, default=6, metavar="N", help="then calm (default: 6)"
+    )
+    rehearse.add_argument("--keep", type=Path, metavar="FOLDER", help="keep studies and logs there")
+    _slurm(rehearse)
+
     resume = command("resume", "running:resume", "go on with a study, where it ran last")
     _study(resume)
     _slurm(resume)
@@ -186,7 +197,7 @@ def _where(parser: argparse.ArgumentParser) -> None:
 
 def _slurm(parser: argparse.ArgumentParser) -> None:
     """Add where to run, and what [cluster.slurm] says; flags are stronger than the sweep file."""
-    places = ["slurm"] if parser.prog.endswith("submit") else ["here", "slurm"]
+    places = ["slurm"] if parser.prog.endswith(("submit", "rehearse")) else ["here", "slurm"]
     parser.add_argument(
         "--to", choices=places, default=places[0] if len(places) == 1 else None,
         help="where (default: where it ran last)" if len(places) > 1 else "where",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def send_on(study: Study, arguments: argparse.Namespace, stop: StopSignal) -> in
     from phasecube.cluster.slurm.submit import submit_missing
 
     flags = {**last_flags(study.path), **flags_of(arguments)}
-    settings, flags = _settings(study.sweep, flags, last_memory(study.path))
+    settings, flags = settings_of(study.sweep, flags, last_memory(study.path))
     if arguments.follow:
         return _follow(study, settings, flags, stop)
     pace = _probed(study) if arguments.probe else None
@@ -96,10 +97,10 @@ def last_memory(study: Path) -> str | None:
     return None if memory_mb is None else f"{memory_mb}M"
 
 
-def _settings(
+def settings_of(
     sweep: Sweep, flags: dict[str, Any], memory_before: str | None = None
 ) -> tuple[SlurmSettings, dict[str, Any]]:
-    """Return the settings, and the flags with a factor of memory made an amount."""
+    """Return what is asked for, and the flags with a factor of memory made an amount."""
     from phasecube.cluster.slurm.settings import resolve
 
     threads = sweep.resources.threads
@@ -121,7 +122,7 @@ def _probed(study: Study) -> Mapping[str, tuple[int, float]]:
 
 
 def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
-    from phasecube.cluster.slurm.command import SlurmMissingError
+    from phasecube.cluster.slurm.command import SlurmMissingError, SlurmSilentError
     from phasecube.cluster.slurm.limits import UNASKED
     from phasecube.cluster.slurm.queue import Queue
     from phasecube.cluster.slurm.script import batch_script
@@ -132,7 +133,7 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
         standing_queue,
     )
 
-    settings, flags = _settings(sweep, {**last_flags(path), **flags}, last_memory(path))
+    settings, flags = settings_of(sweep, {**last_flags(path), **flags}, last_memory(path))
     with tempfile.TemporaryDirectory() as scratch:
         if exists(path):
             study = Study(path)
@@ -145,8 +146,9 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
         missing = plan.missing(status_RF).tolist()
         try:
             proposed = propose(asked, missing, queue)
-        except SlurmMissingError:
-            proposed = propose(asked, missing, queue, UNASKED)
+        except (SlurmMissingError, SlurmSilentError) as error:
+            unknown = replace(UNASKED, accounting_fault=f"{error}; its limits are not known")
+            proposed = propose(asked, missing, queue, unknown)
     for line in forecast_lines(proposed, settings):
         print(line)
     if proposed.live:
