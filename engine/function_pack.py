@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from phasecube.engine.checkpoint import CheckpointFolder
+from phasecube.engine.errors import CheckpointError, StoreError
 from phasecube.engine.function_trial import FunctionExperiment, FunctionTrial, LeaveTrial
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.record import Outcome
@@ -89,6 +90,8 @@ def _run(
         experiment(trial)
     except LeaveTrial as leave:
         return leave.outcome
+    except (CheckpointError, StoreError):
+        raise  # a full disk is no trial's fault
     except Exception as error:  # noqa: BLE001 user code may raise anything; it is told, not lost
         on_failure("".join(traceback.format_exception(error)))
         return Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED

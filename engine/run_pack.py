@@ -13,6 +13,7 @@ import torch
 from phasecube.engine.checkpoint import CheckpointFolder
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import own_params
+from phasecube.engine.errors import CheckpointError, StoreError
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.function_pack import run_functions
 from phasecube.engine.function_trial import FunctionExperiment
@@ -141,6 +142,8 @@ class _PackRun:
         """Train the trials at `indices`; halve them where together they fail."""
         try:
             return self._group(indices, saved).train(self.watch)
+        except (CheckpointError, StoreError):
+            raise  # a full disk is no trial's fault
         except Exception as error:  # noqa: BLE001 user code may raise anything; it is told, not lost
             text = "".join(traceback.format_exception(error))
             outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED

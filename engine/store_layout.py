@@ -6,7 +6,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,11 +274,21 @@ def _quiet(category: type[Warning]) -> Iterator[None]:
 
 
 def write_by_rename(path: Path, content: bytes) -> None:
-    """Publish `content` at `path`: a reader sees the old file or the new one, never half of it."""
+    """Publish `content` at `path`: a reader sees the old file or the new one, never half of it.
+
+    Raises StoreError where the folder cannot be written or is full.
+    """
     partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
     try:
         partial.write_bytes(content)
         partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StoreError(
+            f"{path} cannot be written: {error.strerror}; make room or give write permission. "
+            "What was published before stands, and `phasecube resume` goes on from it"
+        ) from error
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
