@@ -43,7 +43,9 @@ OF_MARKER: Mapping[str, JobState] = {
     "failed": JobState.FAILED,
 }
 
-WHOLE = -1  # an array cancelled before any task of it started is one line without indices
+# A line without indices: what had not started when its array was cancelled. For some seconds sacct
+# lists a task that has begun so, too: any other state of it is nobody's.
+WHOLE = -1
 # (name of the job, task or WHOLE) -> Slurm's state, reason. By name: a controller that crashed
 # before it saved an array gives its id to another.
 Places = dict[tuple[str, int], tuple[str, str]]
@@ -98,7 +100,7 @@ def read_queue(study: Path, arrays: Sequence[JobArray], *, moved: bool = False) 
     try:
         places, names = _squeue(sorted({array.user for array in asked}))
         asked = [_found(array, names, markers[array.number]) for array in asked]
-        accounts = _sacct([a for a in asked if _unknown(a, places)])
+        accounts = _sacct([a for a in asked if _unknown(a, places, markers[a.number])])
     except (SlurmSilentError, SlurmMissingError) as error:
         said = {a.number: {t: TaskState(JobState.UNKNOWN) for t in a.open_tasks} for a in asked}
         return Queue(here, said, markers, str(error))
@@ -127,7 +129,7 @@ def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
         job, tasks, state, rest = line.split("|", 3)
         reason, _, name = rest.partition("|")
         names[name] = job
-        for task in ranges_of(tasks) if tasks[:1].isdecimal() else [WHOLE]:
+        for task in ranges_of(tasks) if tasks[:1].isdecimal() else _whole(state):
             places[name, task] = (state.split()[0], reason)
     return places, names
 
@@ -157,12 +159,19 @@ def _sacct(arrays: Sequence[JobArray]) -> Places | None:
     return places
 
 
-def _unknown(array: JobArray, places: Places) -> bool:
-    return any(_place(array, task, places) is None for task in array.open_tasks)
+def _whole(state: str) -> list[int]:
+    return [WHOLE] if state.startswith("CANCELLED") else []
 
 
-def _place(array: JobArray, task: int, places: Places) -> tuple[str, str] | None:
-    return places.get((array.name, task), places.get((array.name, WHOLE)))
+def _unknown(array: JobArray, places: Places, markers: Mapping[int, TaskMarker]) -> bool:
+    return any(_place(array, t, places, markers.get(t)) is None for t in array.open_tasks)
+
+
+def _place(
+    array: JobArray, task: int, places: Places, marker: TaskMarker | None
+) -> tuple[str, str] | None:
+    never_started = places.get((array.name, WHOLE)) if marker is None else None
+    return places.get((array.name, task), never_started)
 
 
 def _found(
@@ -190,7 +199,7 @@ def _named_in_accounts(array: JobArray) -> str | None:
 def _state(
     array: JobArray, task: int, places: Places, marker: TaskMarker | None, no_accounts: bool
 ) -> TaskState:
-    known = _place(array, task, places)
+    known = _place(array, task, places, marker)
     if known is not None:
         state = STATES.get(known[0])
         if state is None:
