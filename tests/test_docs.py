@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from phasecube.cluster.rehearsal import FakeCluster, FakeSlurm
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(p for p in ROOT.rglob("*.md") if ".venv" not in p.parts and "demo" not in p.parts)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -68,3 +70,22 @@ def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_slurm_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the imitated Slurm, and on fewer trials: the page's sweep takes minutes."""
+    with FakeSlurm(tmp_path / "slurm", FakeCluster(nodes=2, accounting=True)) as slurm:
+        for name, value in slurm.environment().items():
+            monkeypatch.setenv(name, value)
+        for command in "\n".join(blocks("docs/slurm.md", "sh")).splitlines():
+            done = shell(command, tmp_path)
+            assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+            if command.startswith("phasecube new"):
+                path = tmp_path / "grokking_onset.toml"
+                text = path.read_text().replace("steps = 800", "steps = 60")
+                text = re.sub(r"vector_steps = .*", "vector_steps = [0, 60]", text)
+                text = re.sub(r"values = \[0.3, .*", "values = [0.5, 0.8]", text)
+                path.write_text(text)
+            if command.startswith("phasecube status"):
+                assert "Slurm tasks" in done.stdout
+    assert "72 of 72" in shell("phasecube status studies/grokking_onset", tmp_path).stdout

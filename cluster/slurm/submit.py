@@ -246,6 +246,12 @@ def submit_missing(
     proposed = propose(asked, open_packs, queue)
     for line in forecast_lines(proposed, settings):
         say(line)
+    asks_gpus = bool(settings.gpus) or (settings.gres or "").startswith("gpu")
+    if asks_gpus != plan.sweep.resources.device.startswith("cuda"):
+        say(
+            f"warning: tasks ask for {'GPUs' if asks_gpus else 'no GPU'}, and the device of "
+            f"[resources] is {plan.sweep.resources.device!r}"
+        )
     sent = send(study.path, proposed, say)
     left = len(open_packs) - sum(len(task) for array in sent for task in array.packs)
     if left:
