@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shlex
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -87,7 +88,7 @@ def workers_on_slurm(
         except lost as error:
             raise StudyError(
                 f"the dask workers were lost ({type(error).__name__}): out of memory, out of "
-                f"walltime or cancelled; their logs are in {jobs.logs}{_last_words(jobs.logs)}"
+                f"walltime or cancelled; their logs are in {jobs.logs}{_last_words(jobs)}"
             ) from error
         finally:
             cluster.close(timeout=LOST_S)
@@ -97,32 +98,48 @@ def workers_on_slurm(
 
 def _dask() -> tuple[Callable[..., Any], Callable[[Any], Any], tuple[type[BaseException], ...]]:
     """Return what starts a cluster, what connects to it, and the errors of workers lost."""
+    # Importing dask_jobqueue takes Ctrl-C over: it would end us with exit code 0.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         import cryptography  # noqa: F401 dask asks for it late, in the middle of a start
         import dask
         from dask_jobqueue.slurm import SLURMCluster, SLURMJob
         from distributed import Client
+        from distributed.core import Status
+        from distributed.gc import disable_gc_diagnosis
         from distributed.scheduler import KilledWorker, NoWorkerError
     except ModuleNotFoundError as error:
         raise StudyError(
             f"--dask slurm needs {error.name}, which is not installed; "
             "pip install 'phasecube[dask-slurm]'"
         ) from error
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     def make(jobs: WorkerJobs, slurm: Slurm, refused: list[StudyError]) -> Any:
         class Job(SLURMJob):
-            """A worker job that Slurm's refusal does not pass by in silence."""
+            """A worker job whose refusal by Slurm is noted: dask would wait for it in silence."""
 
-            async def _submit_job(self, script_filename: str) -> str:
+            async def start(self) -> None:
                 try:
-                    return await asyncio.to_thread(slurm.submit, script_filename)
+                    await super().start()  # type: ignore[no-untyped-call]
                 except StudyError as error:
                     refused.append(error)
-                    raise
+                    self.status = Status.running  # dask has no word for a refused job
+
+            async def _submit_job(self, script_filename: str) -> str:
+                return await asyncio.to_thread(slurm.submit, script_filename)
+
+            async def close(self) -> None:
+                self.status = Status.closed  # `slurm.cancel` ends all jobs at once
 
         # The scheduler keeps it from its start on. Without it lost workers are waited for for ever.
         with dask.config.set({"distributed.scheduler.no-workers-timeout": f"{LOST_S:g}s"}):
-            return SLURMCluster(job_cls=Job, **_options(jobs, dask.config))  # type: ignore[arg-type]
+            cluster = SLURMCluster(job_cls=Job, **_options(jobs, dask.config))  # type: ignore[arg-type]
+        # A Ctrl-C that falls into its callback on garbage collection would be swallowed.
+        disable_gc_diagnosis(force=True)  # type: ignore[no-untyped-call]
+        return cluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we say ourselves what fails
     return make, Client, (KilledWorker, NoWorkerError)
@@ -186,7 +203,7 @@ def _wait(
                 raise StudyError(
                     "the dask workers ended before they reached the scheduler at "
                     f"{cluster.scheduler.address}; their logs are in {jobs.logs}"
-                    f"{_last_words(jobs.logs)}"
+                    f"{_last_words(jobs)}"
                 )
             reason = "; ".join(dict.fromkeys(waiting))
             if reason != said:
@@ -202,9 +219,9 @@ def _wait(
     say(f"{n} of {jobs.n} dask workers up after {time.monotonic() - start:.0f} s")
 
 
-def _last_words(logs: Path) -> str:
-    """Return the end of the newest log, on lines of its own."""
-    written = [p for p in logs.glob("*.err") if p.stat().st_size]
+def _last_words(jobs: WorkerJobs) -> str:
+    """Return the end of the newest of the jobs' logs, on lines of its own."""
+    written = [p for p in jobs.logs.glob(f"{jobs.name}-*") if p.stat().st_size]
     if not written:
         return ""
     newest = max(written, key=lambda p: p.stat().st_mtime)

@@ -119,27 +119,35 @@ def onset(
     """
     values = curve(ds, measure).transpose(..., "step")
     holds = values >= threshold if above else values <= threshold  # NaN holds nowhere
-    holds = holds.transpose(*values.dims)
-    recorded_S = np.arange(ds.sizes["step"])
-    n_recorded = ds.n_recorded.transpose(*values.dims[:-1]).values
-    holds_S = holds.values & (recorded_S < n_recorded[..., None])
+    position_S = xr.DataArray(np.arange(ds.sizes["step"]), dims="step")
+    if values.chunks is not None:  # else a mask as large as the curves goes to the workers
+        position_S = position_S.chunk(step=values.chunksizes["step"])
+    n_recorded = ds.n_recorded.transpose(*values.dims[:-1])
+    holds = (holds & (position_S < n_recorded)).transpose(*values.dims)
     if sustained:
-        # What was never recorded does not speak against it.
-        unrecorded_S = recorded_S >= n_recorded[..., None]
-        from_here_S = np.flip(
-            np.logical_and.accumulate(np.flip(holds_S | unrecorded_S, -1), axis=-1), -1
-        )
-        holds_S = from_here_S & holds_S
-    return _onset_from(holds_S, n_recorded, ds, values.isel(step=0, drop=True))
+        # After the last record at which it does not hold; what was never recorded does not count.
+        fails = ((position_S < n_recorded) & ~holds).transpose(*values.dims)
+        backwards = fails.isel(step=slice(None, None, -1))
+        reduced = {"any": fails.any("step"), "at": backwards.argmax("step")}
+    else:
+        reduced = {"any": holds.any("step"), "at": holds.argmax("step")}
+    # With dask only these two leave the workers, and the curves are read once for both.
+    found = xr.Dataset(reduced, coords={}).compute()
+    any_, at = found["any"].values, found["at"].values
+    if sustained:
+        first = np.where(any_, ds.sizes["step"] - at, 0)
+        return _onset_from(first < n_recorded.values, first, ds, values.isel(step=0, drop=True))
+    return _onset_from(any_, at, ds, values.isel(step=0, drop=True))
 
 
 def _onset_from(
-    holds_S: np.ndarray, n_recorded: np.ndarray, ds: xr.Dataset, like: xr.DataArray
+    seen_at_all: np.ndarray, first: np.ndarray, ds: xr.Dataset, like: xr.DataArray
 ) -> Onset:
+    """Return onsets at the records `first` of the trials where it was seen."""
     steps_S = np.asarray(ds.step.values, np.float64)
     outcome = ds.outcome.transpose(*like.dims).values
-    seen_at_all = holds_S.any(-1)
-    first = holds_S.argmax(-1)
+    n_recorded = ds.n_recorded.transpose(*like.dims).values
+    first = np.where(seen_at_all, first, 0)
     before = np.where(seen_at_all, np.maximum(first - 1, 0), n_recorded - 1)
     seen = np.where(seen_at_all, np.uint8(Seen.OBSERVED), _SEEN_OF_OUTCOME[outcome])
     after = np.where(before >= 0, steps_S[np.maximum(before, 0)], np.nan)

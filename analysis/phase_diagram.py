@@ -217,7 +217,7 @@ def value_map(
     "median" and "mean" come with a bootstrap interval, "share" (of trials whose final
     value is at least `threshold`) with Wilson's.
     """
-    final = final_value(panel.ds, measure)
+    final = final_value(panel.ds, measure).compute()  # one read for all that follows
     used = final.notnull()
     name = name_and_unit(panel.ds[measure])
     if statistic == "share":

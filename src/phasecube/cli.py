@@ -154,6 +154,10 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--dask-workers", type=_positive, default=2, metavar="N", help="jobs on Slurm (default 2)"
     )
+    report.add_argument(
+        "--dask-timeout", type=_positive, default=600, metavar="SECONDS",
+        help="to wait for the first of them to start (default 600)",
+    )  # fmt: skip
 
     export = command("export", "results:export", "write a study as NetCDF (.nc) or .parquet")
     _study(export)

@@ -36,7 +36,8 @@ def report(arguments: argparse.Namespace) -> int:
         settings = _settings(study)
         jobs = _worker_jobs(study, settings, arguments.dask_workers)
         asked = _OnSlurm(jobs.name, settings)
-        with _ended_by_sigterm(), workers_on_slurm(jobs, asked, _say):
+        timeout_s = arguments.dask_timeout
+        with _ended_by_sigterm(), workers_on_slurm(jobs, asked, _say, timeout_s=timeout_s):
             page = write_report(study.resolve(), chunks="auto")
     else:
         page = write_report(study, chunks="auto" if arguments.dask else None)
