@@ -25,7 +25,7 @@ class JobArray:
     """Tasks submitted together. `packs[i]` are those of task i; `ended` the states known for good.
 
     `slurm_id` is None until the scheduler has answered, and `withdrawn` says why it never
-    will: such an array has no tasks.
+    will: such an array has no tasks. `refused` says that what it asked for cannot be had.
     """
 
     number: int
@@ -42,6 +42,7 @@ class JobArray:
     requested: Mapping[str, EngineRequest] = field(default_factory=dict)  # by group_id, if not auto
     slurm_id: str | None = None
     withdrawn: str | None = None
+    refused: bool = False
     ended: Mapping[int, tuple[str, str]] = field(default_factory=dict)  # by task: state, message
 
     @property

@@ -17,6 +17,7 @@ from phasecube.cluster.job import Event, PackJob
 from phasecube.cluster.pack_queue import MAX_DEATHS, PackQueue
 from phasecube.engine.errors import StudyError
 
+LOG_VARIABLE = "PHASECUBE_LOG"
 POLL_S = 0.1  # how late a stop signal is noticed
 
 
@@ -103,9 +104,10 @@ class Processes:
                     stdin.flush()
 
     def _start(self, study: Path, slot: int, device: str) -> WorkerProcess:
-        logs = study / "logs"
-        logs.mkdir(exist_ok=True)
-        log = (logs / f"worker-{slot}.log").open("ab")
+        # Within a task of Slurm its log takes what all of its workers print.
+        path = Path(os.environ.get(LOG_VARIABLE, study / "logs" / f"worker-{slot}.log"))
+        path.parent.mkdir(exist_ok=True)
+        log = path.open("ab")
         command = [sys.executable, "-m", "phasecube.cluster.worker", str(study)]
         command += ["--device", device, "--threads", str(self.threads)]
         command += ["--parent", str(os.getpid())]

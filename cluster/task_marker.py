@@ -59,9 +59,14 @@ def read_marker(study: Path, array: int, task: int) -> TaskMarker | None:
 
 def read_markers(study: Path, array: int) -> dict[int, TaskMarker]:
     """Return the markers of an array's tasks, by task."""
-    names = (p.stem for p in marker_folder(study, array).glob("*.json"))
-    found = {int(n): read_marker(study, array, int(n)) for n in names if n.isdecimal()}
-    return {task: marker for task, marker in sorted(found.items()) if marker is not None}
+    found = {task: read_marker(study, array, task) for task in sorted(started_tasks(study, array))}
+    return {task: marker for task, marker in found.items() if marker is not None}
+
+
+def started_tasks(study: Path, array: int) -> set[int]:
+    """Return the tasks of an array that have left a marker, which are not read."""
+    stems = (path.stem for path in marker_folder(study, array).glob("*.json"))
+    return {int(stem) for stem in stems if stem.isdecimal()}
 
 
 def _path(study: Path, array: int, task: int) -> Path:

@@ -29,7 +29,7 @@ class TimedPacks:
         self._study, self._run, self._seconds_left = study, array.run, seconds_left
         self._packs = [p for p in array.packs[task] if len(plan.trials_in(p))]  # others: orphaned
         status_RF = study.store.read_status(self._packs)
-        missing = [p for p in self._packs if p in plan.missing(status_RF)]
+        missing = np.intersect1d(plan.missing(status_RF), self._packs).tolist()
         keys = group_keys(plan)
         group = {p: int(plan.group[plan.trials_in(p)[0]]) for p in missing}
         self._id = {p: group_id(keys[g]) for p, g in group.items()}

@@ -11,7 +11,7 @@ from phasecube.cluster.job_state import DEATHS, JobState
 from phasecube.cluster.pack_queue import MAX_DEATHS
 from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.study import Study
-from phasecube.cluster.task_marker import read_markers
+from phasecube.cluster.task_marker import read_marker
 
 
 def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
@@ -23,10 +23,11 @@ def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
     deaths: Counter[int] = Counter()
     last: dict[int, tuple[JobState, str]] = {}
     for array in queue.arrays:
-        markers = read_markers(study.path, array.number)
         for task, (state, said) in array.ended.items():
-            marker = markers.get(task)
-            if JobState(state) not in DEATHS or marker is None or marker.state != "running":
+            if JobState(state) not in DEATHS:
+                continue
+            marker = read_marker(study.path, array.number, task)
+            if marker is None or marker.state != "running":
                 continue
             for pack, left_then in marker.in_hand.items():
                 if not 0 < left_P[pack] == left_then:

@@ -20,7 +20,7 @@ from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.slurm.settings import SlurmSettings
 from phasecube.cluster.slurm.submit import Asked, propose, send, standing_queue
 from phasecube.cluster.study import Study
-from phasecube.cluster.task_marker import read_markers
+from phasecube.cluster.task_marker import read_marker
 from phasecube.engine.record import Outcome, Status
 
 POLL_S = 10.0  # sites ask users not to run squeue more often
@@ -189,13 +189,12 @@ def _last_ends(
     """
     found: dict[int, tuple[bool, str]] = {}
     for array in tasks.arrays:
-        markers = read_markers(study, array.number)
         for task, (state, said) in array.ended.items():
-            marker = markers.get(task)
+            if (array.number, task) in past or packs.isdisjoint(array.packs[task]):
+                continue
+            marker = read_marker(study, array.number, task)
             told = marker is not None and marker.state == "failed"
             again = JobState(state) is not JobState.CANCELLED and not told
-            if (array.number, task) in past:
-                continue
             for pack in packs.intersection(array.packs[task]):
                 found[pack] = (again, f"task {array.slurm_id}_{task} {state.lower()}: {said}")
     return found

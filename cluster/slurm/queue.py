@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from phasecube.cluster.slurm.command import (
     SlurmSilentError,
     slurm,
 )
-from phasecube.cluster.task_marker import TaskMarker, read_markers
+from phasecube.cluster.task_marker import TaskMarker, read_marker, read_markers, started_tasks
 
 STATES: Mapping[str, JobState] = {
     **dict.fromkeys(
@@ -61,7 +61,6 @@ class Queue:
 
     arrays: Sequence[JobArray]
     states: Mapping[int, Mapping[int, TaskState]] = field(default_factory=dict)
-    markers: Mapping[int, Mapping[int, TaskMarker]] = field(default_factory=dict)
     silent: str | None = None
 
     def state(self, array: JobArray, task: int) -> TaskState:
@@ -94,26 +93,32 @@ def read_queue(study: Path, arrays: Sequence[JobArray], *, moved: bool = False) 
         if not is_elsewhere(array, study) or (moved and not Path(array.path).exists())
     ]
     asked = [array for array in here if array.open_tasks]
-    markers = {array.number: read_markers(study, array.number) for array in asked}
     if not asked:
         return Queue(here)
     try:
         places, names = _squeue(sorted({array.user for array in asked}))
-        asked = [_found(array, names, markers[array.number]) for array in asked]
-        accounts = _sacct([a for a in asked if _unknown(a, places, markers[a.number])])
+        asked = [_found(study, array, names) for array in asked]
+        started = {array.number: started_tasks(study, array.number) for array in asked}
+        accounts = _sacct([a for a in asked if _unknown(a, places, started[a.number])])
     except (SlurmSilentError, SlurmMissingError) as error:
         said = {a.number: {t: TaskState(JobState.UNKNOWN) for t in a.open_tasks} for a in asked}
-        return Queue(here, said, markers, str(error))
+        return Queue(here, said, str(error))
     places = (accounts or {}) | places
     states = {
         array.number: {
-            task: _state(array, task, places, markers[array.number].get(task), accounts is None)
+            task: _state(
+                study,
+                array,
+                task,
+                _place(array, task, places, started[array.number]),
+                accounts is None,
+            )
             for task in array.open_tasks
         }
         for array in asked
     }
     by_number = {array.number: array for array in asked}
-    return Queue([by_number.get(array.number, array) for array in here], states, markers)
+    return Queue([by_number.get(array.number, array) for array in here], states)
 
 
 def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:
@@ -163,25 +168,23 @@ def _whole(state: str) -> list[int]:
     return [WHOLE] if state.startswith("CANCELLED") else []
 
 
-def _unknown(array: JobArray, places: Places, markers: Mapping[int, TaskMarker]) -> bool:
-    return any(_place(array, t, places, markers.get(t)) is None for t in array.open_tasks)
+def _unknown(array: JobArray, places: Places, started: Collection[int]) -> bool:
+    return any(_place(array, task, places, started) is None for task in array.open_tasks)
 
 
 def _place(
-    array: JobArray, task: int, places: Places, marker: TaskMarker | None
+    array: JobArray, task: int, places: Places, started: Collection[int]
 ) -> tuple[str, str] | None:
-    never_started = places.get((array.name, WHOLE)) if marker is None else None
+    never_started = None if task in started else places.get((array.name, WHOLE))
     return places.get((array.name, task), never_started)
 
 
-def _found(
-    array: JobArray, names: Mapping[str, str], markers: Mapping[int, TaskMarker]
-) -> JobArray:
+def _found(study: Path, array: JobArray, names: Mapping[str, str]) -> JobArray:
     """Return the array with its id, if its submission was cut off before it could be noted."""
     if array.slurm_id is not None:
         return array
     found = names.get(array.name)
-    if found is None and markers:
+    if found is None and (markers := read_markers(study, array.number)):
         found = next(iter(markers.values())).slurm_id.partition("_")[0]
     return replace(array, slurm_id=found or _named_in_accounts(array))
 
@@ -197,16 +200,17 @@ def _named_in_accounts(array: JobArray) -> str | None:
 
 
 def _state(
-    array: JobArray, task: int, places: Places, marker: TaskMarker | None, no_accounts: bool
+    study: Path, array: JobArray, task: int, known: tuple[str, str] | None, no_accounts: bool
 ) -> TaskState:
-    known = _place(array, task, places, marker)
     if known is not None:
         state = STATES.get(known[0])
         if state is None:
             return TaskState(JobState.UNKNOWN, said=f"Slurm calls it {known[0]}")
         if state.may_live:
             return TaskState(state, known[1])
+        marker = read_marker(study, array.number, task)
         return TaskState(state, said=_last_words(state, marker, known[1]))
+    marker = read_marker(study, array.number, task)
     if marker is not None and marker.state in OF_MARKER:
         return TaskState(OF_MARKER[marker.state], said=marker.message)
     if no_accounts:

@@ -22,7 +22,8 @@ def batch_script(study: Path, array: JobArray) -> str:
 
     settings = SlurmSettings.from_json(array.settings)
     python = settings.python if " " in settings.python else shlex.quote(settings.python)
-    log = shlex.quote(str(study.resolve() / LOGS / "%A_%a.%t.log"))
+    logs = study.resolve() / LOGS
+    log = shlex.quote(str(logs / "%A_%a.%t.log"))
     # %t: the step writes its log itself, so that what it says while srun dies is not lost.
     step = f"srun --unbuffered --cpus-per-task={settings.cpus} --open-mode=append --output={log}"
     worker = f"{python} -m phasecube.cluster.task {shlex.quote(str(study.resolve()))}"
@@ -41,7 +42,12 @@ def batch_script(study: Path, array: JobArray) -> str:
         time=-(-settings.walltime_s // 60),
         nodes=1,
         ntasks_per_node=1,
-        setup=["export PHASECUBE_STARTED=$(date +%s)", *settings.setup],
+        setup=[
+            "export PHASECUBE_STARTED=$(date +%s)",
+            f"export PHASECUBE_LOG={shlex.quote(str(logs))}/"
+            "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}.0.log",
+            *settings.setup,
+        ],
         map_count=len(array.packs),
         array_parallelism=settings.throttle or len(array.packs),
         wckey=None,  # type: ignore[arg-type]  # else every job is of the key "submitit"

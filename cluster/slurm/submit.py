@@ -192,8 +192,9 @@ def send(study: Path, proposed: Proposed, say: Callable[[str], None]) -> list[Jo
         except SlurmError as error:
             settings = SlurmSettings.from_json(array.settings)
             why = explain_refusal(error.said, settings, proposed.limits)
-            write_array(study, replace(array, withdrawn=why))
-            if is_submit_limit(error.said):
+            full = is_submit_limit(error.said)
+            write_array(study, replace(array, withdrawn=why, refused=not full))
+            if full:
                 say(f"{why}; what is left waits for room")
                 break
             raise SlurmError(why, error.said) from error
