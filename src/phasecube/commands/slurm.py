@@ -17,6 +17,7 @@ from phasecube.commands.display import Display
 from phasecube.engine.errors import StudyError
 
 if TYPE_CHECKING:
+    from phasecube.cluster.job_array import JobArray
     from phasecube.cluster.slurm.settings import SlurmSettings
     from phasecube.sweeps.sweep import Sweep
 
@@ -82,19 +83,22 @@ def flags_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def last_flags(study: Path) -> dict[str, Any]:
     """Return the flags of the study's last submission: going on repeats them."""
-    from phasecube.cluster.job_array import read_arrays
-
-    arrays = read_arrays(study)
-    return dict(arrays[-1].flags) if arrays else {}
+    array = _last_array(study)
+    return dict(array.flags) if array is not None else {}
 
 
 def last_memory(study: Path) -> str | None:
     """Return the memory of the last submission's tasks, as a flag takes it."""
+    array = _last_array(study)
+    memory_mb = array.settings["memory_mb"] if array is not None else None
+    return None if memory_mb is None else f"{memory_mb}M"
+
+
+def _last_array(study: Path) -> JobArray | None:
     from phasecube.cluster.job_array import read_arrays
 
-    arrays = read_arrays(study)
-    memory_mb = arrays[-1].settings["memory_mb"] if arrays else None
-    return None if memory_mb is None else f"{memory_mb}M"
+    # What was refused is not asked for again: no flag takes back a wrong --account.
+    return next((array for array in reversed(read_arrays(study)) if not array.refused), None)
 
 
 def settings_of(
