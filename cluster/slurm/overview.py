@@ -81,7 +81,7 @@ def jobs_overview(study: Study) -> JobsOverview | None:
             found = queue.state(array, task)
             states[found.state.value] += 1
             if found.state is JobState.PENDING:
-                waiting[why_pending(found.reason)] += 1
+                waiting[why_pending(found.reason, array.settings["throttle"])] += 1
                 stuck += never_starts(found.reason)
     cpu_hours, gpu_hours = _hours_left(study, queue.arrays)
     return JobsOverview(

@@ -40,23 +40,23 @@ _WORDS = {
     "InvalidAccount": "its account does not exist (any more); give another one",
     "InvalidQOS": "its QOS does not exist (any more); give another one",
     "AccountingPolicy": "a rule of accounting forbids it; ask the cluster's administrators",
-    "JobHeldUser": "held by its owner; `scontrol release` lets it go",
+    "JobHeldUser": "held by its owner; `phasecube release` lets it go",
     "JobHeldAdmin": "held by an administrator; only they can release it",
     "JobHoldMaxRequeue": "held: requeued as often as Slurm lets it; cancel it and resume the study",
     "JobLaunchFailure": "could not be started; see the node's log, then cancel it and resume",
     "ReservationInvalid": "its reservation does not exist or does not let it in",
 }
-_HELD = "held because its start failed again and again; `scontrol release` tries once more"
+_HELD = "held because its start failed again and again; `phasecube release` tries once more"
 _FAILED_START = "its start failed; it is tried again"
 # Reasons of several words; Slurm writes some of them with _ for spaces.
 _SENTENCES = {
     "nodes required for job are down": "a node it needs is down, drained, or reserved for others",
     "launch failed requeued held": _HELD,
     "launch failed limit exceeded requeued held": _HELD,
-    "job requeued in held state": "held after a requeue; `scontrol release` lets it go",
-    "job requeued in special exit state": "held after its exit; `scontrol release` lets it go",
+    "job requeued in held state": "held after a requeue; `phasecube release` lets it go",
+    "job requeued in special exit state": "held after its exit; `phasecube release` lets it go",
     "user env retrieval failed requeued held": _HELD,
-    "burst buffer": "the burst buffer failed; `scontrol release` tries once more",
+    "burst buffer": "the burst buffer failed; `phasecube release` tries once more",
     "prolog failure": _FAILED_START,
 }
 NEVER = frozenset(

@@ -55,7 +55,7 @@ SHARED = [
         (
             "launch_failed_requeued_held",
             "launch_failed_requeued_held: held because its start failed again and again; "
-            "`scontrol release` tries once more (it will never start so)",
+            "`phasecube release` tries once more (it will never start so)",
         ),
         (
             "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority "
