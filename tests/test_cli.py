@@ -54,7 +54,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = said("--help", folder=tmp_path)
-    names = "new plan explain run resume retry status watch show verify report export schema"
+    names = (
+        "new plan explain run submit rehearse resume retry cancel hold release logs status "
+        "watch show verify report export schema"
+    )
     assert [name for name in names.split() if f"\n    {name} " not in text] == []
 
 
