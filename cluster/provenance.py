@@ -61,7 +61,9 @@ def read_runs(study: Path) -> list[dict[str, Any]]:
 
 def environment(study: Path) -> dict[str, str]:
     """Return what a worker's numbers depend on beside the sweep: versions, and digests of code."""
-    package = Path(__file__).resolve().parents[1]
+    # Not resolved: where cluster/ is a link, what stands beside its target is a whole checkout,
+    # perhaps with a virtual environment of 30,000 files.
+    package = Path(__file__).absolute().parents[1]
     found = {"python": platform.python_version(), **versions()}
     found["phasecube's code"] = _digest_of(sorted(_sources(package)), package)
     code = study / CODE_FOLDER
