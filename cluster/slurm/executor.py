@@ -16,9 +16,10 @@ from phasecube.cluster.pack_queue import PackQueue
 from phasecube.cluster.slurm.cancel import cancel_tasks
 from phasecube.cluster.slurm.command import SlurmSilentError
 from phasecube.cluster.slurm.deadly import deadly_packs
-from phasecube.cluster.slurm.queue import Queue
+from phasecube.cluster.slurm.propose import Asked, propose
+from phasecube.cluster.slurm.queue import Queue, standing_queue
 from phasecube.cluster.slurm.settings import SlurmSettings
-from phasecube.cluster.slurm.submit import Asked, propose, send, standing_queue
+from phasecube.cluster.slurm.submit import send
 from phasecube.cluster.study import Study
 from phasecube.cluster.task_marker import read_marker
 from phasecube.engine.record import Outcome, Status

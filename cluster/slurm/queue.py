@@ -6,7 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from phasecube.cluster.job_array import JobArray, is_elsewhere, ranges_of
+from phasecube.cluster.job_array import (
+    JobArray,
+    is_elsewhere,
+    ranges_of,
+    read_arrays,
+    with_ended,
+    write_array,
+)
 from phasecube.cluster.job_state import JobState, TaskState
 from phasecube.cluster.slurm.command import (
     AccountingOffError,
@@ -14,6 +21,7 @@ from phasecube.cluster.slurm.command import (
     SlurmSilentError,
     slurm,
 )
+from phasecube.cluster.study import Study
 from phasecube.cluster.task_marker import TaskMarker, read_marker, read_markers, started_tasks
 
 STATES: Mapping[str, JobState] = {
@@ -119,6 +127,31 @@ def read_queue(study: Path, arrays: Sequence[JobArray], *, moved: bool = False) 
     }
     by_number = {array.number: array for array in asked}
     return Queue([by_number.get(array.number, array) for array in here], states)
+
+
+def standing_queue(study: Study, *, keep: bool = True) -> Queue:
+    """Return how the study's tasks stand, and keep for good the ends that are known now.
+
+    Raises SlurmSilentError where Slurm cannot say: nothing may be inferred from that. The
+    caller holds the study's lock.
+    """
+    queue = read_queue(study.path, read_arrays(study.path))
+    if queue.silent is not None:
+        raise SlurmSilentError(
+            f"{queue.silent}. Tasks of {study.path} may be running, so nothing was submitted; "
+            "try again when Slurm answers"
+        )
+    if not keep:
+        return queue
+    kept = []
+    for array in queue.arrays:
+        states = queue.states.get(array.number, {})
+        over = {t: (s.state.value, s.said) for t, s in states.items() if not s.state.may_live}
+        new = with_ended(array, over) if over else array
+        if over:
+            write_array(study.path, new)
+        kept.append(new)
+    return replace(queue, arrays=kept)
 
 
 def _squeue(users: Sequence[str]) -> tuple[Places, dict[str, str]]:

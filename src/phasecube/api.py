@@ -117,7 +117,7 @@ def living_packs(study: Study) -> set[int]:
     """
     if not was_submitted(study.path):
         return set()
-    from phasecube.cluster.slurm.submit import standing_queue
+    from phasecube.cluster.slurm.queue import standing_queue
 
     return standing_queue(study).live_packs()
 

@@ -128,14 +128,9 @@ def _probed(study: Study) -> Mapping[str, tuple[int, float]]:
 def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
     from phasecube.cluster.slurm.command import SlurmMissingError, SlurmSilentError
     from phasecube.cluster.slurm.limits import UNASKED
-    from phasecube.cluster.slurm.queue import Queue
+    from phasecube.cluster.slurm.propose import Asked, forecast_lines, propose
+    from phasecube.cluster.slurm.queue import Queue, standing_queue
     from phasecube.cluster.slurm.script import batch_script
-    from phasecube.cluster.slurm.submit import (
-        Asked,
-        forecast_lines,
-        propose,
-        standing_queue,
-    )
 
     settings, flags = settings_of(sweep, {**last_flags(path), **flags}, last_memory(path))
     with tempfile.TemporaryDirectory() as scratch:
