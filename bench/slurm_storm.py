@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--checkpoint-every", type=float, default=1.0, metavar="S")
-    parser.add_argument("--keep", type=Path, help="a new folder that keeps both studies")
+    parser.add_argument("--keep", type=Path, help="a folder that keeps both studies")
     args = parser.parse_args()
     if args.keep is not None:
         storm_in(args.keep, args)

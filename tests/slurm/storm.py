@@ -30,7 +30,7 @@ from phasecube.cluster.in_process import InProcess
 from phasecube.cluster.job_array import read_arrays
 from phasecube.cluster.run_lock import RunLock
 from phasecube.cluster.run_study import run_study
-from phasecube.cluster.study import Study
+from phasecube.cluster.study import Study, exists
 from phasecube.sweeps.sweep import parse_sweep
 
 HERE = Path(__file__).parent
@@ -63,13 +63,18 @@ drift = "warn"
 
 
 def studies(folder: Path, trials: int, steps: int, every_s: float) -> tuple[Study, Study]:
-    """Return a study that ran undisturbed in this process, and the same one not yet run."""
+    """Return a study that ran undisturbed in this process, and the same one not yet run.
+
+    One that stands in `folder` from before is taken as it is.
+    """
     values = {"STEPS": steps, "SEEDS": trials // 20, "EVERY": every_s}
     text = SWEEP
     for name, value in values.items():
         text = text.replace(name, str(value))
     sweep = parse_sweep(text, HERE, "storm")
-    quiet, disturbed = (Study.create(sweep, folder / n) for n in ("quiet", "disturbed"))
+    kept = exists(folder / "quiet")
+    quiet = Study(folder / "quiet") if kept else Study.create(sweep, folder / "quiet")
+    disturbed = Study.create(sweep, folder / "disturbed")
     run_study(quiet, executor=InProcess())
     shutil.copytree(quiet.path / ENGINES, disturbed.path / ENGINES)
     return quiet, disturbed
