@@ -149,6 +149,8 @@ def _elsewhere(study: Path, arrays: Sequence[JobArray]) -> str | None:
                 return (
                     f"this is a copy of {array.path}, which has the tasks that were submitted there"
                 )
+            if not read_queue(study, [array], moved=True).live_packs():
+                continue
             return (
                 f"this study stood in {array.path} when job array {array.slurm_id} was submitted; "
                 "its tasks will not find it: `phasecube cancel` ends them, `phasecube resume` "

@@ -27,6 +27,11 @@ def is_submit_limit(said: str) -> bool:
     return any(text in said for text in _SUBMIT_LIMITS)
 
 
+def is_limit_of_tasks(said: str) -> bool:
+    """Return whether fewer tasks might have been taken: a limit of the user's, not a full Slurm."""
+    return _SUBMIT_LIMITS[0] in said
+
+
 def is_array_too_large(said: str) -> bool:
     """Return whether Slurm refused the indices of a job array."""
     return _ARRAY in said

@@ -26,7 +26,7 @@ from phasecube.cluster.slurm.command import (
 from phasecube.cluster.slurm.deadly import deadly_packs
 from phasecube.cluster.slurm.propose import Asked, Proposed, forecast_lines, propose
 from phasecube.cluster.slurm.queue import standing_queue
-from phasecube.cluster.slurm.refusals import explain_refusal, is_submit_limit
+from phasecube.cluster.slurm.refusals import explain_refusal, is_limit_of_tasks, is_submit_limit
 from phasecube.cluster.slurm.script import LOGS, batch_script
 from phasecube.cluster.slurm.settings import SlurmSettings
 from phasecube.cluster.study import Study
@@ -42,8 +42,9 @@ def send(study: Path, proposed: Proposed, say: Callable[[str], None]) -> list[Jo
     (study / LOGS).mkdir(parents=True, exist_ok=True)
     code = environment(study)
     sent = []
-    for planned in proposed.arrays:
-        array = replace(planned, environment=code)
+    waiting = list(proposed.arrays)
+    while waiting:
+        array = replace(waiting.pop(0), environment=code)
         write_array(study, array)
         script = batch_script(study, array)
         write_by_rename(script_path(study, array.number), script.encode())
@@ -56,6 +57,10 @@ def send(study: Path, proposed: Proposed, say: Callable[[str], None]) -> list[Jo
                 f"`phasecube resume {study}` finds out and sends what is missing"
             ) from error
         except SlurmError as error:
+            if is_limit_of_tasks(error.said) and len(array.packs) > 1:
+                # A limit that Slurm does not tell, or others were quicker: how many does it take?
+                waiting = [replace(array, packs=array.packs[: len(array.packs) // 2])]
+                continue
             settings = SlurmSettings.from_json(array.settings)
             why = explain_refusal(error.said, settings, proposed.limits)
             full = is_submit_limit(error.said)
