@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from phasecube.engine.streams import Stream
 
 STEPS = Path(__file__).parent / "steps"  # in the study's code/ folder
+PAUSE = STEPS.with_name("pause_s")  # if it is there: seconds to sleep at each step
 RECORD = struct.Struct("<dd")
 
 
@@ -38,6 +39,7 @@ class Noted(Experiment[NotedParams]):
     defaults: ClassVar = {"optimizer": "adamw", "lr": 0.01, "steps": 1000}
 
     _file: ClassVar[int | None] = None
+    _pause_s: ClassVar[float] = 0.0
 
     def model(self, params: NotedParams) -> nn.Module:
         from torch import nn
@@ -73,4 +75,6 @@ class Noted(Experiment[NotedParams]):
             STEPS.mkdir(exist_ok=True)
             path = STEPS / f"{time.time():.3f}-{os.getpid()}"
             Noted._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            Noted._pause_s = float(PAUSE.read_text()) if PAUSE.exists() else 0.0
         os.write(Noted._file, RECORD.pack(time.time(), mark))
+        time.sleep(Noted._pause_s)
