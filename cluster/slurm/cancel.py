@@ -7,12 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from phasecube.cluster.job_array import ranges_text
+from phasecube.cluster.job_state import JobState
 from phasecube.cluster.slurm.command import slurm
 from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.task_marker import TaskMarker, read_marker, write_marker
 
 AT_ONCE = 50  # ids in a command line
 CANCELLED = "cancelled before it started"
+FAILED_LAUNCHES = (
+    "launch failed requeued held",
+    "launch failed limit exceeded requeued held",
+    "user env retrieval failed requeued held",
+)
 
 
 def cancel_tasks(study: Path, queue: Queue, tasks: Mapping[int, Sequence[int]]) -> int:
@@ -38,6 +44,16 @@ def hold_tasks(queue: Queue, tasks: Mapping[int, Sequence[int]], action: str) ->
     for name in _ids(queue, tasks):
         slurm("scontrol", action, name)
     return sum(map(len, tasks.values()))
+
+
+def failed_launches(queue: Queue) -> list[str]:
+    """Return the ids, 123_4, of tasks that Slurm holds because it could not start them."""
+    return [
+        f"{array.slurm_id}_{task}"
+        for array in queue.arrays
+        for task, state in queue.states.get(array.number, {}).items()
+        if state.state is JobState.PENDING and state.reason.replace("_", " ") in FAILED_LAUNCHES
+    ]
 
 
 def _ids(queue: Queue, tasks: Mapping[int, Sequence[int]]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from phasecube.cluster.job import Event, PackJob
 from phasecube.cluster.job_state import JobState
 from phasecube.cluster.outcomes import count_outcomes
 from phasecube.cluster.pack_queue import PackQueue
-from phasecube.cluster.slurm.cancel import cancel_tasks
-from phasecube.cluster.slurm.command import SlurmSilentError
+from phasecube.cluster.slurm.cancel import cancel_tasks, failed_launches
+from phasecube.cluster.slurm.command import SlurmError, SlurmSilentError, slurm
 from phasecube.cluster.slurm.deadly import deadly_packs
 from phasecube.cluster.slurm.propose import Asked, propose
 from phasecube.cluster.slurm.queue import Queue, standing_queue
@@ -25,6 +26,7 @@ from phasecube.cluster.task_marker import read_marker
 from phasecube.engine.record import Outcome, Status
 
 POLL_S = 10.0  # sites ask users not to run squeue more often
+RELEASES = 5  # of a task whose start fails: on a node that is broken it would fail for ever
 LEAVING_S = 120.0  # KillWait is 30 s by default
 
 
@@ -66,6 +68,7 @@ class _Following:
         self.open: dict[int, PackJob] = {job.pack: job for job in queue.take_all()}
         self.steps_left: Mapping[int, int] = {}
         self.said: set[str] = set()
+        self.released: Counter[str] = Counter()
         self.past: set[tuple[int, int]] | None = None  # tasks that had ended before this began
 
     def until(self, stop: Stop) -> None:
@@ -108,6 +111,7 @@ class _Following:
             if pack in self.open:
                 self.on_event(event)
                 self.finish(pack)
+        self.release(tasks)
         if self.past is None:
             self.past = {(array.number, task) for array in tasks.arrays for task in array.ended}
         live = tasks.live_packs()
@@ -133,6 +137,22 @@ class _Following:
             if proposed.waiting:
                 n = len(proposed.waiting)
                 self.say_once(f"{n:,} packs wait for room: {proposed.limits.room_reason}")
+
+    def release(self, tasks: Queue) -> None:
+        """Let go of what Slurm holds since its start failed: it met its old self, after a crash."""
+        for name in failed_launches(tasks):
+            if self.released[name] == RELEASES:
+                self.say_once(f"task {name} is held: its start failed {RELEASES} times more")
+                continue
+            self.released[name] += 1
+            try:
+                slurm("scontrol", "release", name)
+            except SlurmSilentError:
+                raise
+            except SlurmError as error:  # it may be cancelled by now
+                self.say_once(f"task {name} is held and was not released: {error}")
+            else:
+                self.say_once(f"task {name} was held because its start failed; released")
 
     def leave(self) -> None:
         """Cancel what runs, unless it is to go on alone, and tell each pack as stopped."""
