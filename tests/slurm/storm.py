@@ -57,17 +57,24 @@ lanes = 20
 checkpoint_every_s = EVERY
 [cluster.slurm]
 walltime = "30min"
-packs_per_job = 5
+packs_per_job = PACKS
 drift = "warn"
 """
 
 
-def studies(folder: Path, trials: int, steps: int, every_s: float) -> tuple[Study, Study]:
+def studies(
+    folder: Path, trials: int, steps: int, every_s: float, pause_s: float = 0.0
+) -> tuple[Study, Study]:
     """Return a study that ran undisturbed in this process, and the same one not yet run.
 
-    One that stands in `folder` from before is taken as it is.
+    One that stands in `folder` from before is taken as it is. The other sleeps `pause_s` a step.
     """
-    values = {"STEPS": steps, "SEEDS": trials // 20, "EVERY": every_s}
+    values = {
+        "STEPS": steps,
+        "SEEDS": trials // 20,
+        "EVERY": every_s,
+        "PACKS": 5 if trials > 500 else 2,
+    }
     text = SWEEP
     for name, value in values.items():
         text = text.replace(name, str(value))
@@ -77,6 +84,8 @@ def studies(folder: Path, trials: int, steps: int, every_s: float) -> tuple[Stud
     disturbed = Study.create(sweep, folder / "disturbed")
     run_study(quiet, executor=InProcess())
     shutil.copytree(quiet.path / ENGINES, disturbed.path / ENGINES)
+    if pause_s:
+        (disturbed.path / "code" / "pause_s").write_text(str(pause_s))
     return quiet, disturbed
 
 
@@ -109,16 +118,19 @@ class Storm:
             if time.monotonic() - began_s > timeout_s:
                 raise TimeoutError(f"{len(kinds)} strikes left, {self.missing()} packs missing")
             self.keep_following()
+            if not kinds:
+                self.mend()
             if kinds and time.monotonic() > due_s:
+                self.mend()
                 if self.strike(kinds[-1], rng):
                     kinds.pop()
                     due_s = time.monotonic() + rng.uniform(*self.gap_s)
                 else:
                     rng.shuffle(kinds)  # nothing to strike just now: another kind
-            time.sleep(0.1)
+            time.sleep(0.2)
         took_s = time.monotonic() - began_s
         if self.follower is not None:
-            self.follower.wait(timeout=60)
+            self.follower.wait(timeout=120)
         return took_s
 
     def strike(self, kind: str, rng: random.Random) -> bool:
@@ -172,6 +184,13 @@ class Storm:
         self.note("controller killed", "")
         time.sleep(away_s)
         self.lab.start_controller()
+
+    def mend(self) -> None:
+        """Bring back nodes that Slurm drained: one that a killed controller forgot runs two."""
+        for line in self.lab.run("sinfo", "-h", "-N", "-o", "%N|%T", check=False).splitlines():
+            name, _, state = line.partition("|")
+            if state.startswith(("down", "drain")):
+                self.lab.run("scontrol", "update", f"nodename={name}", "state=resume", check=False)
 
     def training(self) -> list[int]:
         """Return the ids of the tasks' processes that have trained a step."""
