@@ -107,11 +107,16 @@ def read_queue(study: Path, arrays: Sequence[JobArray], *, moved: bool = False) 
         places, names = _squeue(sorted({array.user for array in asked}))
         asked = [_found(study, array, names) for array in asked]
         started = {array.number: started_tasks(study, array.number) for array in asked}
-        accounts = _sacct([a for a in asked if _unknown(a, places, started[a.number])])
+        accounts = _sacct(
+            [a for a in asked if _unknown(a, places, started[a.number]) or _cancelled(a, places)]
+        )
     except (SlurmSilentError, SlurmMissingError) as error:
         said = {a.number: {t: TaskState(JobState.UNKNOWN) for t in a.open_tasks} for a in asked}
         return Queue(here, said, str(error))
-    places = (accounts or {}) | places
+    # Who cancelled a task only the accounts know.
+    by_whom = {k: v for k, v in (accounts or {}).items() if v[1].startswith("by ")}
+    ended = {k: by_whom[k] for k, v in places.items() if v[0] == "CANCELLED" and k in by_whom}
+    places = (accounts or {}) | places | ended
     states = {
         array.number: {
             task: _state(
@@ -203,6 +208,10 @@ def _whole(state: str) -> list[int]:
 
 def _unknown(array: JobArray, places: Places, started: Collection[int]) -> bool:
     return any(_place(array, task, places, started) is None for task in array.open_tasks)
+
+
+def _cancelled(array: JobArray, places: Places) -> bool:
+    return any(places.get((array.name, t), ("",))[0] == "CANCELLED" for t in array.open_tasks)
 
 
 def _place(
