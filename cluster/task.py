@@ -92,12 +92,15 @@ class Task:
                 return self.requeue(packs_left, "it is preempted")
             self.end("stopped", f"{signal.Signals(self.stop.number).name}: checkpoint written")
             return 128 + self.stop.number
-        if self.marker.trial_steps == before.trial_steps and self.marker.settled == before.settled:
+        idle = self.marker.trial_steps == before.trial_steps
+        # A notice that comes early, as at a preemption, says nothing of the walltime.
+        late = self.seconds_left() < self.settings["walltime_s"] / 2
+        if idle and late and self.marker.settled == before.settled:
             return self.fail(
                 f"no step was trained within {self.settings['walltime_s']} s of walltime; "
                 "ask for more with --time, or for a shorter notice_s"
             )
-        return self.requeue(packs_left, "its walltime was short")
+        return self.requeue(packs_left, "its walltime was short" if late else "it was given notice")
 
     def check_environment(self) -> None:
         """Raise StudyError, or say so, where this node's code is not that of the submission."""
@@ -173,6 +176,8 @@ class Task:
         try:
             slurm("scontrol", "requeue", self.marker.slurm_id)
         except SlurmError as error:
+            if error.said.startswith("exit code -"):
+                return 0  # scontrol was killed with this task: it is on its way to the queue
             return self.end("stopped", f"{left}, and it could not be requeued: {error}")
         return 0
 

@@ -22,7 +22,7 @@ from phasecube.cluster.study import Study
 from phasecube.cluster.task_marker import TaskMarker, read_markers
 from phasecube.engine.record import Outcome, Status
 
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0  # of a busy machine
 FAST: dict[str, Any] = {"nodes": 2, "requeue_delay_s": 0.1, "kill_wait_s": 0.5}
 # Instead of phasecube on a node: a task that runs and does nothing.
 IDLE = ("--python", "sleep 600 #")
