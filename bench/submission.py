@@ -156,17 +156,18 @@ def status(study: Study, what: str) -> None:
 def life(folder: Path, tasks: int) -> None:
     """Run as many tasks to their end and count what they leave."""
     study = study_of(folder / "life", tasks * PACKS_PER_TASK * 25, tasks)
-    before = files(study.path)
+    before, of_store = files(study.path), files(study.path / STORE)
     settings = resolve(study.sweep.cluster.slurm, profiles=Path("/nonexistent"))
     assert run_study(study, executor=Slurm(settings, poll_s=1.0)).finished
     kinds: dict[str, int] = {}
     for path in (p.relative_to(study.path) for p in study.path.rglob("*") if p.is_file()):
         kind = "/".join(path.parts[: 1 if len(path.parts) == 1 else 2])
         kinds[kind] = kinds.get(kind, 0) + 1
-    after = files(study.path)
-    n_packs = study.plan.n_packs
-    print(f"\n{tasks} tasks of {PACKS_PER_TASK} packs ran: {before} files before, {after} after:")
-    print(f"  {(after - before) / tasks:.2f} a task, of which {n_packs / tasks:.0f} are its packs'")
+    more = files(study.path) - before
+    of_packs = sum(n for kind, n in kinds.items() if kind.startswith(STORE)) - of_store
+    print(f"\n{tasks} tasks of {PACKS_PER_TASK} packs ran and left {more} files:")
+    print(f"  {of_packs / study.plan.n_packs:.2f} a pack in the store", end="")
+    print(f", {(more - of_packs) / tasks:.2f} a task beside them")
     print("  " + json.dumps({k: n for k, n in sorted(kinds.items()) if n >= tasks}))
 
 
