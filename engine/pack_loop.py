@@ -62,7 +62,7 @@ class Group:
         alike = np.array_equal(places, np.arange(len(all_lanes)))
         self.state = state = all_lanes if alike else all_lanes.take(places)
         device = state.weights_KP.device
-        self._rule: UpdateRule = update_rule(state.trials, state.layout.slices, state.dtype, device)
+        self._rule: UpdateRule = update_rule(state.trials, state.layout, state.dtype, device)
         for name in self._rule.moments:
             # A moment that the lanes' old company did not need is still at zero.
             state.moments.setdefault(name, torch.zeros_like(state.weights_KP))

@@ -27,20 +27,60 @@ class RunParams(Params):
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of training")
     optimizer: str = Field("sgd", description="update rule, a key of OPTIMIZERS")
     lr: float = Field(0.1, ge=0, description="learning rate")
-    momentum: float = Field(0.0, ge=0, lt=1, description="sgd: momentum")
-    nesterov: bool = Field(False, description="sgd: Nesterov momentum")
-    beta1: float = Field(0.9, ge=0, lt=1, description="adam, adamw: decay of the first moment")
-    beta2: float = Field(0.999, ge=0, lt=1, description="adam, adamw: decay of the second moment")
+    schedule: Literal["constant", "cosine", "wsd"] = Field(
+        "constant", description="lr over the run; wsd: warm-up, stable, decay"
+    )
+    warmup_steps: int = Field(
+        0, ge=0, le=2**31 - 1, json_schema_extra=VARIES, description="steps of linear warm-up of lr"
+    )
+    decay_fraction: float = Field(
+        0.1, ge=0, le=1, description="wsd: the last part of all steps, in which lr decays"
+    )
+    decay_type: Literal["linear", "1-sqrt"] = Field("linear", description="wsd: shape of the decay")
+    final_lr_fraction: float = Field(
+        0.0, ge=0, le=1, description="cosine, wsd: what lr decays to, as a share of lr"
+    )
+    momentum: float = Field(0.0, ge=0, lt=1, description="sgd, triple_momentum, muon: momentum")
+    nesterov: bool = Field(False, description="sgd, muon: Nesterov momentum")
+    lookahead: float = Field(
+        0.0,
+        ge=0,
+        description="triple_momentum: where the gradient is taken, in last steps from the iterate",
+    )
+    beta1: float = Field(
+        0.9, ge=0, lt=1, description="adam, adamw, lion, muon's AdamW: decay of the first moment"
+    )
+    beta2: float = Field(
+        0.999,
+        ge=0,
+        lt=1,
+        description="adam, adamw, muon's AdamW: decay of the second moment; lion: of the momentum",
+    )
     eps: float = Field(
-        1e-8, gt=0, description="adam, adamw: added to the root of the second moment"
+        1e-8, gt=0, description="adam, adamw, muon's AdamW: added to the root of the second moment"
     )
     weight_decay: float = Field(
-        0.0, ge=0, description="sgd, adamw: decoupled decay, theta -= lr * weight_decay * theta"
+        0.0,
+        ge=0,
+        description="sgd, adamw, lion, muon: decoupled decay, theta -= lr * weight_decay * theta",
+    )
+    independent_weight_decay: bool = Field(
+        False, description="weight_decay is multiplied by lr's schedule only, not by lr"
     )
     l2: float = Field(0.0, ge=0, description="sgd, adam: coupled decay, gradient += l2 * theta")
+    clip_norm: float = Field(
+        0.0, ge=0, description="the gradient of all weights is shortened to this norm; 0: never"
+    )
     gradient_projection: Literal["none", "orthogonal"] = Field(
         "none", description="orthogonal: perpGrad, the gradient's part along each weight removed"
     )
+    adjust_lr: Literal["original", "match_rms_adamw"] = Field(
+        "match_rms_adamw", description="muon: how lr grows with a matrix, as in torch.optim.Muon"
+    )
+    adamw_weights: str = Field(
+        "*embed*, *head*", description="muon: 2-D weights left to AdamW, patterns of names"
+    )
+    adamw_lr_ratio: float = Field(1.0, ge=0, description="muon: learning rate of AdamW over lr")
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class TrialSteps:
         self.state, model = build_state(experiment, trials, device)
         state = self.state
         self.engine = step_engine(choice, experiment, model, state)
-        self._rule = update_rule(trials, state.layout.slices, state.dtype, device)
+        self._rule = update_rule(trials, state.layout, state.dtype, device)
         for name in self._rule.moments:
             state.moments[name] = torch.zeros_like(state.weights_KP)
 

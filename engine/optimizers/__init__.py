@@ -14,13 +14,25 @@ class OptimizerEntry:
 
 
 _HERE = "phasecube.engine.optimizers"
+_DECOUPLED = ("weight_decay", "independent_weight_decay")
 
 OPTIMIZERS = {
     "sgd": OptimizerEntry(
-        f"{_HERE}.sgd:Sgd", frozenset({"momentum", "nesterov", "weight_decay", "l2"})
+        f"{_HERE}.sgd:Sgd", frozenset({"momentum", "nesterov", "l2", *_DECOUPLED})
+    ),
+    "triple_momentum": OptimizerEntry(
+        f"{_HERE}.triple_momentum:TripleMomentum", frozenset({"momentum", "lookahead"})
     ),
     "adam": OptimizerEntry(f"{_HERE}.adam:Adam", frozenset({"beta1", "beta2", "eps", "l2"})),
     "adamw": OptimizerEntry(
-        f"{_HERE}.adam:AdamW", frozenset({"beta1", "beta2", "eps", "weight_decay"})
+        f"{_HERE}.adam:AdamW", frozenset({"beta1", "beta2", "eps", *_DECOUPLED})
+    ),
+    "lion": OptimizerEntry(f"{_HERE}.lion:Lion", frozenset({"beta1", "beta2", *_DECOUPLED})),
+    "muon": OptimizerEntry(
+        f"{_HERE}.muon:Muon",
+        frozenset(
+            {"momentum", "nesterov", "adjust_lr", "adamw_weights", "adamw_lr_ratio"}
+            | {"beta1", "beta2", "eps", *_DECOUPLED}
+        ),
     ),
 }

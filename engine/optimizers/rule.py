@@ -7,18 +7,19 @@ what the other lanes use.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from phasecube.engine.schedules import Lanes, LaneSchedules
+
 if TYPE_CHECKING:
     from phasecube.engine.trials import Trials
+    from phasecube.engine.weights import WeightLayout
 
-Lanes = npt.NDArray[np.float64]
 CHUNK_STEPS = 64  # coefficients are made for this many steps at once
 
 
@@ -44,22 +45,56 @@ class UpdateRule(Protocol):
 
 
 class Hyperparameters:
-    """The run parameters of K lanes: float64 columns, and how to round them to tensors."""
+    """The run parameters of K lanes: float64 columns, and how to round them to tensors.
 
-    def __init__(self, trials: Trials, dtype: torch.dtype, device: torch.device) -> None:
+    `layout` says where in a lane's row each weight tensor stands.
+    """
+
+    def __init__(
+        self, trials: Trials, layout: WeightLayout, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self._trials = trials
+        self.layout = layout
         self._dtype = dtype
         self._device = device
+        self._lr_K = self.lanes("lr")
+        self._schedules = LaneSchedules(
+            self.lanes,
+            self.static("schedule"),
+            int(self.static("steps")),
+            self.static("decay_type"),
+        )
 
     def static(self, name: str) -> Any:
         """Return a parameter that all lanes share."""
         return self._trials.static[name]
 
     def lanes(self, name: str) -> Lanes:
-        """Return a float parameter of each lane, shape (K,)."""
+        """Return a number of each lane as float64, shape (K,)."""
         if name in self._trials.varying:
             return np.asarray(self._trials.varying[name], np.float64)
         return np.full(len(self._trials), self._trials.static[name], np.float64)
+
+    def lr_at(self, steps: range) -> Lanes:
+        """Return the scheduled learning rate of each step and lane, shape (C, K)."""
+        found: Lanes = self._lr_K * self._schedules.at(steps)
+        return found
+
+    def kept_at(self, steps: range) -> Lanes:
+        """Return what decoupled decay leaves of a weight, 1 - lr * weight_decay, shape (C, K).
+
+        Independent decay follows the schedule and not `lr`: Wortsman et al. 2023,
+        arXiv:2309.14322.
+        """
+        decay_K = self.lanes("weight_decay")
+        if self.static("independent_weight_decay"):
+            return 1 - self._schedules.at(steps) * decay_K
+        return 1 - self.lr_at(steps) * decay_K
+
+    @property
+    def decays(self) -> bool:
+        """Return whether any lane has decoupled decay; 1 * weight is exact, so others may."""
+        return bool(self.lanes("weight_decay").any())
 
     def column(self, values_K: Lanes) -> Tensor:
         """Return `values_K` rounded to the dtype of training, shape (K, 1)."""
@@ -68,6 +103,30 @@ class Hyperparameters:
     def columns(self, values_CK: Lanes) -> tuple[Tensor, ...]:
         """Return one (K, 1) tensor for each of C steps."""
         return torch.from_numpy(values_CK).to(self._device, self._dtype).unsqueeze(-1).unbind()
+
+    def by_step(self, *make: Callable[[range], Lanes]) -> ByStep:
+        """Return the columns of coefficients that change from step to step."""
+        return ByStep(self, make)
+
+
+class ByStep:
+    """Columns (K, 1) that differ from step to step, made CHUNK_STEPS at a time."""
+
+    def __init__(self, hyper: Hyperparameters, make: tuple[Callable[[range], Lanes], ...]) -> None:
+        self._hyper = hyper
+        self._make = make
+        self._chunk = -1
+        self._columns: list[tuple[Tensor, ...]] = []
+
+    def at(self, step: int) -> tuple[Tensor, ...]:
+        """Return the step's column of each coefficient."""
+        chunk, place = divmod(step, CHUNK_STEPS)
+        if chunk != self._chunk:
+            steps = range(chunk * CHUNK_STEPS, (chunk + 1) * CHUNK_STEPS)
+            found = [self._hyper.columns(make(steps)) for make in self._make]
+            self._columns = list(zip(*found, strict=True))
+            self._chunk = chunk
+        return self._columns[place]
 
 
 class BiasCorrections:
@@ -81,14 +140,14 @@ class BiasCorrections:
         unique_U, self._which_K = np.unique(beta_K, return_inverse=True)
         self._betas = [float(beta) for beta in unique_U]
 
-    def at(self, counts: range) -> Lanes:
-        """Return 1 - beta^count, shape (C, K)."""
-        found = np.array([[1.0 - beta**count for beta in self._betas] for count in counts])
+    def at(self, steps: range) -> Lanes:
+        """Return 1 - beta^(step + 1), shape (C, K)."""
+        found = np.array([[1.0 - beta ** (t + 1) for beta in self._betas] for t in steps])
         taken: Lanes = found[:, self._which_K]
         return taken
 
-    def root_at(self, counts: range) -> Lanes:
-        """Return (1 - beta^count)^0.5, shape (C, K)."""
-        found = np.array([[(1.0 - beta**count) ** 0.5 for beta in self._betas] for count in counts])
+    def root_at(self, steps: range) -> Lanes:
+        """Return (1 - beta^(step + 1))^0.5, shape (C, K)."""
+        found = np.array([[(1.0 - beta ** (t + 1)) ** 0.5 for beta in self._betas] for t in steps])
         taken: Lanes = found[:, self._which_K]
         return taken

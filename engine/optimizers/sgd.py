@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 from torch import Tensor
 
 from phasecube.engine.optimizers.rule import Hyperparameters
@@ -17,14 +18,13 @@ class Sgd:
     """
 
     def __init__(self, hyper: Hyperparameters) -> None:
-        lr_K, momentum_K, l2_K = hyper.lanes("lr"), hyper.lanes("momentum"), hyper.lanes("l2")
-        decay_K = 1 - lr_K * hyper.lanes("weight_decay")
+        momentum_K, l2_K = hyper.lanes("momentum"), hyper.lanes("l2")
         # Skipped where it does nothing for any lane: 0 * buffer + g and 1 * theta are exact,
         # so what the company uses does not show in a lane's numbers.
         self._momentum = hyper.column(momentum_K) if momentum_K.any() else None
         self._l2 = hyper.column(l2_K) if l2_K.any() else None
-        self._decay = hyper.column(decay_K) if (decay_K != 1).any() else None
-        self._minus_lr = hyper.column(-lr_K)
+        self._kept = hyper.by_step(hyper.kept_at) if hyper.decays else None
+        self._minus_lr = hyper.by_step(lambda steps: np.negative(hyper.lr_at(steps)))
         self._nesterov = bool(hyper.static("nesterov"))
 
     @property
@@ -33,11 +33,7 @@ class Sgd:
         return () if self._momentum is None else ("momentum",)
 
     def update(
-        self,
-        weights_KP: Tensor,
-        gradient_KP: Tensor,
-        moments: Mapping[str, Tensor],
-        step: int,  # noqa: ARG002
+        self, weights_KP: Tensor, gradient_KP: Tensor, moments: Mapping[str, Tensor], step: int
     ) -> None:
         """Move every lane by one step."""
         if self._l2 is not None:
@@ -49,6 +45,6 @@ class Sgd:
                 gradient_KP.addcmul_(buffer_KP, self._momentum)
             else:
                 gradient_KP = buffer_KP
-        if self._decay is not None:
-            weights_KP.mul_(self._decay)
-        weights_KP.addcmul_(gradient_KP, self._minus_lr)
+        if self._kept is not None:
+            weights_KP.mul_(*self._kept.at(step))
+        weights_KP.addcmul_(gradient_KP, *self._minus_lr.at(step))

@@ -12,12 +12,15 @@ from phasecube.engine.errors import ExperimentError
 from phasecube.engine.optimizers.choose import update_rule
 from phasecube.engine.optimizers.projection import project_
 from phasecube.engine.optimizers.rule import CHUNK_STEPS
+from phasecube.engine.params import RunParams
 from phasecube.engine.trials import Trials
+from phasecube.engine.weights import WeightLayout
 
 N_STEPS = CHUNK_STEPS + 6  # crosses one border of the prepared coefficients
-SIZES = (7, 24)  # two tensors, one of odd size
-N_WEIGHTS = sum(SIZES)
+SHAPES = (torch.Size([7]), torch.Size([4, 6]))  # two tensors, one of odd size
 SLICES = (slice(0, 7), slice(7, 31))
+LAYOUT = WeightLayout(("bias", "weight"), SHAPES, SLICES)
+N_WEIGHTS = LAYOUT.size
 DTYPES = [torch.float32, torch.float64]
 LANES = {
     "lr": [0.1, 1e-3, 0.02],
@@ -33,7 +36,8 @@ LANES = {
 def lanes(*used: str, **static: object) -> Trials:
     off = {"momentum": 0.0, "weight_decay": 0.0, "l2": 0.0}
     columns = {n: v if n in used or n not in off else [off[n]] * 3 for n, v in LANES.items()}
-    fixed = {"nesterov": False, "gradient_projection": "none", **static}
+    known = RunParams(steps=N_STEPS).model_dump() | static
+    fixed = {name: value for name, value in known.items() if name not in columns}
     return Trials(np.arange(3), fixed, columns)
 
 
@@ -50,7 +54,7 @@ def start(dtype: torch.dtype) -> torch.Tensor:
 def ours(trials: Trials, dtype: torch.dtype) -> torch.Tensor:
     """Return the weights after each step, [S, K, P]."""
     weights_KP = start(dtype)
-    rule = update_rule(trials, SLICES, dtype, torch.device("cpu"))
+    rule = update_rule(trials, LAYOUT, dtype, torch.device("cpu"))
     moments = {name: torch.zeros_like(weights_KP) for name in rule.moments}
     found = []
     for step, gradient_KP in enumerate(gradients(dtype)):
@@ -134,7 +138,7 @@ def test_sgd_is_torchs_sgd_to_rounding(dtype: torch.dtype, nesterov: bool) -> No
 def test_decoupled_decay_of_sgd_shrinks_the_weight_before_the_step() -> None:
     trials = lanes("weight_decay", optimizer="sgd")
     weights_KP, gradient_KP = start(torch.float64), gradients(torch.float64)[0]
-    rule = update_rule(trials, SLICES, torch.float64, torch.device("cpu"))
+    rule = update_rule(trials, LAYOUT, torch.float64, torch.device("cpu"))
     lr_K1 = torch.tensor(LANES["lr"], dtype=torch.float64)[:, None]
     decay_K1 = torch.tensor(LANES["weight_decay"], dtype=torch.float64)[:, None]
     expected = weights_KP * (1 - lr_K1 * decay_K1) - lr_K1 * gradient_KP
@@ -168,7 +172,7 @@ def test_perpgrad_projects_each_tensor_by_itself() -> None:
     found = []
     for trials, gradient in ((perp, gradient_KP.clone()), (plain, projected_KP)):
         moved_KP = weights_KP.clone()
-        rule = update_rule(trials, SLICES, torch.float64, torch.device("cpu"))
+        rule = update_rule(trials, LAYOUT, torch.float64, torch.device("cpu"))
         rule.update(moved_KP, gradient, {}, 0)
         found.append(moved_KP)
     assert torch.equal(*found)
@@ -181,5 +185,151 @@ def test_a_zero_weight_leaves_the_gradient_as_it_is() -> None:
 
 
 def test_an_unknown_optimizer_names_those_that_exist() -> None:
-    with pytest.raises(ExperimentError, match="adam, adamw, sgd"):
-        update_rule(lanes(optimizer="lion"), SLICES, torch.float32, torch.device("cpu"))
+    with pytest.raises(ExperimentError, match="adam, adamw, lion, muon, sgd, triple_momentum"):
+        update_rule(lanes(optimizer="ada"), LAYOUT, torch.float32, torch.device("cpu"))
+
+
+RULES = {
+    "sgd": {"momentum": 0.9, "nesterov": True, "l2": 0.1},
+    "triple_momentum": {"momentum": 0.9, "lookahead": 0.5},
+    "adam": {"l2": 0.1},
+    "adamw": {"weight_decay": 0.1},
+    "lion": {"weight_decay": 0.1},
+    "muon": {"momentum": 0.95, "nesterov": True, "weight_decay": 0.1},
+}
+# Odd shapes, vectors that are matrices, and a side beyond one padded block.
+MANY_SHAPES = ((7,), (13, 13), (3, 50), (50, 3), (1, 9), (9, 1), (17, 33), (2, 2, 5), (4,))
+
+
+def layout_of(shapes: tuple[tuple[int, ...], ...]) -> WeightLayout:
+    model = torch.nn.ParameterList(torch.nn.Parameter(torch.zeros(shape)) for shape in shapes)
+    return WeightLayout.of(model)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("optimizer", RULES)
+def test_a_lane_has_the_same_bits_beside_a_copy_in_3_and_in_64(
+    optimizer: str, dtype: torch.dtype
+) -> None:
+    layout, rng = layout_of(MANY_SHAPES), np.random.default_rng(0)
+    known = RunParams(steps=5, optimizer=optimizer, schedule="cosine").model_dump()
+    settings = {"lr": 0.1, "clip_norm": 30.0, "warmup_steps": 3, **RULES[optimizer]}
+    varying = {
+        name: (value * rng.choice([0.0, 0.5, 1.0], 64)).tolist()
+        for name, value in settings.items()
+        if not isinstance(value, bool)
+    }
+    known |= {name: value for name, value in settings.items() if isinstance(value, bool)}
+    static = {name: value for name, value in known.items() if name not in varying}
+    trials = Trials(np.arange(64), static, varying)
+    torch.manual_seed(0)
+    begin = torch.randn(64, layout.size, dtype=dtype)
+    gradients_SKP = torch.randn(5, 64, layout.size, dtype=dtype)
+
+    def end(lanes: list[int]) -> torch.Tensor:
+        weights_KP = begin[lanes].clone()
+        rule = update_rule(trials.take(lanes), layout, dtype, torch.device("cpu"))
+        moments = {name: torch.zeros_like(weights_KP) for name in rule.moments}
+        for step, gradient_KP in enumerate(gradients_SKP[:, lanes]):
+            rule.update(weights_KP, gradient_KP.clone(), moments, step)
+        return weights_KP
+
+    together = end(list(range(64)))
+    assert together.isfinite().all()
+    for lane in range(64):
+        assert torch.equal(end([lane, lane])[0], together[lane])
+    assert torch.equal(end([63, 5, 30]), together[[63, 5, 30]])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lion_is_the_published_rule(dtype: torch.dtype) -> None:
+    """Written out from arXiv:2302.06675, algorithm 2, one number at a time."""
+    trials = lanes("weight_decay", optimizer="lion")
+    found = ours(trials, dtype)
+    weights_KP, momentum_KP = start(dtype), torch.zeros(3, N_WEIGHTS, dtype=dtype)
+    lr, beta1, beta2, decay = (
+        torch.tensor(LANES[name], dtype=torch.float64)[:, None]
+        for name in ("lr", "beta1", "beta2", "weight_decay")
+    )
+    for step, gradient_KP in enumerate(gradients(dtype)):
+        c_KP = momentum_KP * beta1.to(dtype) + gradient_KP * (1 - beta1).to(dtype)
+        kept_K1, lr_K1 = (1 - lr * decay).to(dtype), lr.to(dtype)
+        weights_KP = weights_KP * kept_K1 - lr_K1 * c_KP.sign()
+        momentum_KP = momentum_KP * beta2.to(dtype) + gradient_KP * (1 - beta2).to(dtype)
+        # Weights below 8; at most one ulp of that a step, where a sum is rounded once for twice.
+        torch.testing.assert_close(
+            found[step], weights_KP, rtol=0, atol=8 * (step + 1) * torch.finfo(dtype).eps
+        )
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_triple_momentum_holds_torchs_momentum_and_nesterov_as_cases(nesterov: bool) -> None:
+    dtype = torch.float64
+    trials = lanes("momentum", optimizer="triple_momentum")
+    ahead = LANES["momentum"] if nesterov else [0.0] * 3
+    trials = Trials(trials.lanes, trials.static, {**trials.varying, "lookahead": ahead})
+
+    def make(weight, p):
+        return torch.optim.SGD(
+            [weight], p["lr"], p["momentum"], nesterov=nesterov and p["momentum"] > 0,
+            foreach=False,
+        )  # fmt: skip
+
+    # Numbers as in the test of sgd, two more sums a step of weights below 10.
+    tolerance = N_STEPS * torch.finfo(dtype).eps * (3 * 40 * 0.1 + 3 * 10)
+    torch.testing.assert_close(ours(trials, dtype), torchs(make, dtype), rtol=0, atol=tolerance)
+
+
+def test_independent_decay_follows_the_schedule_and_not_the_rate() -> None:
+    """nanodo's way to it: a decay divided by the peak rate."""
+    independent = lanes(
+        "weight_decay", optimizer="adamw", schedule="cosine", independent_weight_decay=True
+    )
+    divided = [decay / lr for decay, lr in zip(LANES["weight_decay"], LANES["lr"], strict=True)]
+    small = [decay / 10 for decay in LANES["weight_decay"]]
+    coupled = lanes("weight_decay", optimizer="adamw", schedule="cosine")
+    one = Trials(
+        independent.lanes, independent.static, {**independent.varying, "weight_decay": small}
+    )
+    two = Trials(
+        coupled.lanes,
+        coupled.static,
+        {**coupled.varying, "weight_decay": [d / 10 for d in divided]},
+    )
+    # lr * (decay / lr) is off by two roundings of the decay: of weights below 8 each step.
+    torch.testing.assert_close(
+        ours(one, torch.float64), ours(two, torch.float64), rtol=0, atol=N_STEPS * 8 * 3e-16
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clipping_is_torchs_to_the_rounding_of_the_norm(dtype: torch.dtype) -> None:
+    trials = lanes(optimizer="sgd")
+    clip_K = [0.0, 3.0, 1e3]  # never, always and never: norms are near sqrt 31
+    trials = Trials(trials.lanes, trials.static, {**trials.varying, "clip_norm": clip_K})
+    found = ours(trials, dtype)
+    plain = ours(lanes(optimizer="sgd"), dtype)
+    assert torch.equal(found[:, [0, 2]], plain[:, [0, 2]])
+    weight = start(dtype)[1].clone().requires_grad_()
+    optimizer = torch.optim.SGD([weight], LANES["lr"][1], foreach=False)
+    # A sum of 31 squares, a root, a sum, a quotient and a product: each below an ulp, 35 of the
+    # step's 3 lr; and an ulp of weights below 8.
+    ulp = torch.finfo(dtype).eps
+    tolerance = N_STEPS * ulp * (35 * 3 * LANES["lr"][1] + 8)
+    for step, gradient_KP in enumerate(gradients(dtype)):
+        weight.grad = gradient_KP[1].clone()
+        norm = torch.nn.utils.clip_grad_norm_([weight], 3.0)
+        assert norm > 3.0
+        optimizer.step()
+        torch.testing.assert_close(found[step, 1], weight.detach(), rtol=0, atol=tolerance)
+
+
+def test_clipping_comes_before_the_projection_and_shortens_the_gradient() -> None:
+    trials = lanes(optimizer="sgd", clip_norm=1.0, gradient_projection="orthogonal")
+    weights_KP, gradient_KP = start(torch.float64), gradients(torch.float64)[0]
+    rule = update_rule(trials, LAYOUT, torch.float64, torch.device("cpu"))
+    moved_KP = weights_KP.clone()
+    rule.update(moved_KP, gradient_KP, {}, 0)
+    lengths_K = (moved_KP - weights_KP).norm(dim=1) / torch.tensor(LANES["lr"]).double()
+    # 1e-6 stands beside the norm, as in torch.
+    torch.testing.assert_close(lengths_K, torch.ones(3).double(), rtol=0, atol=1e-6)

@@ -17,21 +17,41 @@ RULES = {
     "sgd momentum": {"nesterov": True, "momentum": 0.9, "l2": 1e-3},
     "adam": {"optimizer": "adam", "lr": 1e-2, "l2": 1e-3},
     "adamw": {"optimizer": "adamw", "lr": 1e-2, "weight_decay": 0.1},
+    "independent decay": {
+        "optimizer": "adamw",
+        "lr": 1e-2,
+        "weight_decay": 1e-3,
+        "independent_weight_decay": True,
+    },
+    "triple momentum": {
+        "optimizer": "triple_momentum",
+        "lr": 1e-2,
+        "momentum": 0.9,
+        "lookahead": 0.5,
+    },
+    "lion": {"optimizer": "lion", "lr": 1e-3, "beta2": 0.99, "weight_decay": 0.1},
+    "muon": {"optimizer": "muon", "momentum": 0.95, "nesterov": True, "weight_decay": 0.1},
+    "cosine": {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 4},
+    "wsd": {"schedule": "wsd", "decay_type": "1-sqrt", "decay_fraction": 0.8},
+    "clipped": {"clip_norm": 0.3, "momentum": 0.9},
     "perpGrad": {"optimizer": "adamw", "lr": 1e-2, "gradient_projection": "orthogonal"},
 }
-VARYING = ("momentum", "l2", "lr", "weight_decay")
+VARYING = (
+    *("momentum", "l2", "lr", "weight_decay", "lookahead", "clip_norm"),
+    *("warmup_steps", "decay_fraction"),
+)
 
 
 def company(experiment: Any, n: int, dtype: str, settings: dict[str, Any]) -> Trials:
-    """Trials that differ in seed, learning rate, noise and, where they use one, in decay."""
+    """Trials that differ in seed, learning rate, noise and in what else of VARYING they use."""
     rng = np.random.default_rng(0)
     columns: dict[str, Any] = {
         "seed": rng.integers(0, 5, n).tolist(),
         "lr": rng.uniform(1e-3, 5e-2, n).tolist(),
         "noise": rng.choice([0.0, 0.1], n).tolist(),
     }
-    for name in VARYING[:2] + VARYING[3:]:
-        if name in settings:
+    for name in VARYING:
+        if name in settings and name != "lr":
             columns[name] = (settings[name] * rng.choice([0.0, 0.5, 1.0], n)).tolist()
     static = {k: v for k, v in settings.items() if k not in VARYING}
     return make_trials(experiment, n, columns, dtype=dtype, **static)
@@ -77,7 +97,9 @@ def test_a_pack_run_in_groups_of_lanes_has_the_same_bits() -> None:
 
 
 @pytest.mark.parametrize("stopped_after", [1, 3, 9, 17, 25])
-@pytest.mark.parametrize("rule", ["sgd momentum", "perpGrad"])
+@pytest.mark.parametrize(
+    "rule", ["sgd momentum", "perpGrad", "triple momentum", "lion", "muon", "cosine", "clipped"]
+)
 def test_a_resumed_trial_has_the_same_bits(rule: str, stopped_after: int, tmp_path) -> None:
     experiment = NoisyMlp()
     trials = company(experiment, 6, "float32", RULES[rule])

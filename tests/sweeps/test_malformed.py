@@ -13,8 +13,10 @@ from phasecube.sweeps.sweep import parse_sweep, read_sweep
 FOLDER = Path(__file__).parent
 HEAD = 'name = "toy"\nexperiment = "my_experiment.py:Toy"\n'
 PARAMETERS = (
-    "activation, beta1, beta2, biased, depth, dtype, eps, gradient_projection, heads, l2, lr, "
-    "momentum, nesterov, noise, optimizer, seed, steps, weight_decay, width"
+    "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, clip_norm, "
+    "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, heads, "
+    "independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, schedule, "
+    "seed, steps, warmup_steps, weight_decay, width"
 )
 
 # rule: (the file after HEAD, or the whole file where it begins with "!", its faults)
@@ -255,7 +257,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "derived optimizer": (
         "[derived]\noptimizer = \"'sdg' if biased else 'adam'\"\n[axes.biased]\nvalues = [true, false]",
         [
-            "derived.optimizer: unknown optimizer 'sdg'; did you mean 'sgd'? known are: adam, adamw, sgd at biased = True"
+            "derived.optimizer: unknown optimizer 'sdg'; did you mean 'sgd'? known are: adam, adamw, lion, muon, sgd, triple_momentum at biased = True"
         ],
     ),
     "many alike": (
@@ -306,13 +308,13 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "optimizer": (
         '[fixed]\noptimizer = "adm"',
         [
-            "fixed.optimizer: unknown optimizer 'adm'; did you mean 'adam'? known are: adam, adamw, sgd"
+            "fixed.optimizer: unknown optimizer 'adm'; did you mean 'adam'? known are: adam, adamw, lion, muon, sgd, triple_momentum"
         ],
     ),
     "not taken": (
         '[fixed]\noptimizer = "adam"\n[axes.weight_decay]\nvalues = [0.0, 1.0]',
         [
-            "axes.weight_decay: adam does not take weight_decay; it takes beta1, beta2, eps, l2; weight_decay belongs to sgd, adamw"
+            "axes.weight_decay: adam does not take weight_decay; it takes beta1, beta2, eps, l2; weight_decay belongs to sgd, adamw, lion, muon"
         ],
     ),
     "measure": (

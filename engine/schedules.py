@@ -1,0 +1,82 @@
+"""The learning rate over a run: a share of `lr` at each step, and in one place for every optimizer.
+
+The share of step t (from 0) is that of warm-up until t = warmup_steps, then that of the schedule,
+which reaches `final_lr_fraction` at t = steps, where training ends:
+
+    warm-up    (t + 1) / warmup_steps: no step is wasted on a rate of zero
+    constant   1
+    cosine     f + (1 - f) (1 + cos(pi u)) / 2,  u = (t - warmup_steps) / (steps - warmup_steps)
+    wsd        1, then f + (1 - f) (1 - u) or f + (1 - f) (1 - sqrt u) over the last
+               decay_fraction of all steps, u the part of it that has passed
+
+Reference: cosine: Loshchilov and Hutter 2017, arXiv:1608.03983; warm-up, stable, decay: Hu et al.
+2024, arXiv:2404.06395; 1 - sqrt: Haegele et al. 2024, arXiv:2405.18392.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Lanes = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The shape of one trial's learning rate over its `steps`."""
+
+    kind: str
+    steps: int
+    warmup_steps: float = 0
+    decay_fraction: float = 0.1
+    decay_type: str = "linear"
+    final_lr_fraction: float = 0.0
+
+    def share(self, step: int) -> float:
+        """Return the learning rate of the update from `step` to `step + 1`, as a share of `lr`."""
+        warm = (step + 1) / self.warmup_steps if step < self.warmup_steps else 1.0
+        # The smaller of the two where a decay begins before the warm-up has ended.
+        return min(warm, self._decayed(min(step, self.steps)))
+
+    def _decayed(self, step: int) -> float:
+        if self.kind == "constant":
+            return 1.0
+        cosine = self.kind == "cosine"
+        begin = self.warmup_steps if cosine else self.steps * (1.0 - self.decay_fraction)
+        if step <= begin:
+            return 1.0
+        passed = (step - begin) / (self.steps - begin)
+        if cosine:
+            left = (1.0 + math.cos(math.pi * passed)) / 2.0
+        elif self.decay_type == "1-sqrt":
+            left = 1.0 - math.sqrt(passed)
+        else:
+            left = 1.0 - passed
+        return self.final_lr_fraction + (1.0 - self.final_lr_fraction) * left
+
+
+class LaneSchedules:
+    """The schedules of K lanes. Lanes share few of them; each is computed once a step.
+
+    By Python's own cosine and not numpy's, which may round by a number's place in its array.
+    """
+
+    def __init__(self, lanes: Callable[[str], Lanes], kind: str, steps: int, decay_type: str):
+        columns = (lanes(name) for name in ("warmup_steps", "decay_fraction", "final_lr_fraction"))
+        rows_K3 = np.stack(list(columns), 1)
+        unique_U3, which_K = np.unique(rows_K3, axis=0, return_inverse=True)
+        self._which_K = which_K.reshape(-1)  # numpy 2.0 gives it another shape than 2.1
+        self._schedules = [
+            Schedule(kind, steps, warmup, decay, decay_type, final)
+            for warmup, decay, final in unique_U3.tolist()
+        ]
+
+    def at(self, steps: range) -> Lanes:
+        """Return the shares of `lr`, shape (C, K); exactly 1 where a schedule does nothing."""
+        found = np.array([[schedule.share(t) for schedule in self._schedules] for t in steps])
+        taken: Lanes = found[:, self._which_K]
+        return taken
