@@ -152,6 +152,7 @@ def _hardware(device: str) -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "device": device,
+        "mkl_cbwr": os.environ.get("MKL_CBWR"),  # decides the last bits of products
     }
     if device.startswith("cuda") and shutil.which("nvidia-smi"):
         command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]

@@ -24,7 +24,7 @@ from phasecube.cluster.slurm.command import (
     slurm,
 )
 from phasecube.cluster.slurm.deadly import deadly_packs
-from phasecube.cluster.slurm.propose import Asked, Proposed, forecast_lines, propose
+from phasecube.cluster.slurm.propose import Asked, Proposed, count, forecast_lines, propose
 from phasecube.cluster.slurm.queue import standing_queue
 from phasecube.cluster.slurm.refusals import explain_refusal, is_limit_of_tasks, is_submit_limit
 from phasecube.cluster.slurm.script import LOGS, batch_script
@@ -127,8 +127,10 @@ def submit_missing(
     sent = send(study.path, proposed, say)
     left = len(open_packs) - sum(len(task) for array in sent for task in array.packs)
     if left:
+        known = proposed.limits.room is not None and bool(proposed.waiting)
+        why = proposed.limits.room_reason if known else "Slurm takes no more tasks now"
         say(
-            f"{left:,} packs wait: {proposed.limits.room_reason}. "
+            f"{count(left, 'pack')} wait: {why}. "
             f"`phasecube resume {study.path}` sends more as room appears; with --follow it waits"
         )
     return sent

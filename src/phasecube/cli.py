@@ -7,6 +7,7 @@ the message names, 2 the sweep file or the command is wrong, 130 and 143 stopped
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -16,6 +17,13 @@ from pathlib import Path
 from phasecube.engine.errors import PhasecubeError, SpecError
 
 INTERRUPTED = 130
+_MORE = "; what was published stands, and the same command goes on from it"
+REMEDIES = {
+    errno.ENOSPC: f"; make room on that disk{_MORE}",
+    errno.EDQUOT: f"; your quota is used up, make room{_MORE}",
+    errno.EROFS: "; choose a place that can be written",
+    errno.EACCES: "; choose a place that you may write, or ask its owner",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"phasecube: {where}{error.strerror or error}", file=sys.stderr)
+        remedy = REMEDIES.get(error.errno or 0, "")
+        print(f"phasecube: {where}{error.strerror or error}{remedy}", file=sys.stderr)
         return 1
 
 

@@ -265,7 +265,6 @@ def test_scancel_of_a_running_task(two: Lab) -> None:
     two.until(f"{job}_1", "RUNNING")
     two.until_log(f"{job}_0.log", "ready")
     two.said("scancel", f"{job}_0")
-    assert f"{job}|0|COMPLETING|None" in two.queue()
     two.until(f"{job}_0", "CANCELLED")
     assert "CANCELLED AT" in two.log(f"{job}_0.log")
     assert two.task(f"{job}_1")["state"] == "RUNNING"
@@ -720,13 +719,3 @@ def test_two_clusters_do_not_meet(tmp_path: Path) -> None:
         one.until(job, "RUNNING")
         assert other.queue() == []
     assert one.slurm.socket != other.slurm.socket
-
-
-def test_commands_answer_soon(two: Lab) -> None:
-    two.submit("true", array="0-999", hold=True)
-    times = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        two.queue()
-        times.append(time.perf_counter() - begun)
-    assert min(times) < 0.15
