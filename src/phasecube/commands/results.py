@@ -7,11 +7,9 @@ import getpass
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from phasecube.cluster.slurm.command import SlurmError, SlurmSilentError, slurm
@@ -37,8 +35,11 @@ def report(arguments: argparse.Namespace) -> int:
         jobs = _worker_jobs(study, settings, arguments.dask_workers)
         asked = _OnSlurm(jobs.name, settings)
         timeout_s = arguments.dask_timeout
-        with _ended_by_sigterm(), workers_on_slurm(jobs, asked, _say, timeout_s=timeout_s):
-            page = write_report(study.resolve(), chunks="auto")
+        with _EndedBySignal() as ended:
+            with workers_on_slurm(jobs, asked, _say, timeout_s=timeout_s):
+                ended.check()
+                page = write_report(study.resolve(), chunks="auto")
+            ended.check()
     else:
         page = write_report(study, chunks="auto" if arguments.dask else None)
     print(page)
@@ -138,15 +139,31 @@ class _OnSlurm:
         return f"--name={self.name}", f"--user={getpass.getuser()}"
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does, so that the worker jobs go with it."""
+class _EndedBySignal:
+    """Within the `with` block SIGINT and SIGTERM end the command, and the worker jobs with it.
 
-    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        sys.exit(128 + number)
+    `check` ends it too where the signal fell into code that swallows every exception, as
+    the standard library's uuid does while dask connects.
+    """
 
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self.number = 0
+        self._before: dict[int, Any] = {}
+
+    def check(self) -> None:
+        """End the command if a signal came."""
+        if self.number:
+            sys.exit(128 + self.number)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        self.number = number
+        self.check()
+
+    def __enter__(self) -> _EndedBySignal:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._end)
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
