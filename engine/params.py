@@ -48,7 +48,10 @@ class RunParams(Params):
         description="triple_momentum: where the gradient is taken, in last steps from the iterate",
     )
     beta1: float = Field(
-        0.9, ge=0, lt=1, description="adam, adamw, lion, muon's AdamW: decay of the first moment"
+        0.9,
+        ge=0,
+        lt=1,
+        description="adam, adamw, adamw_8bit, lion, muon's AdamW: decay of the first moment",
     )
     beta2: float = Field(
         0.999,
@@ -81,6 +84,15 @@ class RunParams(Params):
         "*embed*, *head*", description="muon: 2-D weights left to AdamW, patterns of names"
     )
     adamw_lr_ratio: float = Field(1.0, ge=0, description="muon: learning rate of AdamW over lr")
+    state_code: Literal["dynamic", "linear"] = Field(
+        "dynamic", description="adamw_8bit: the 256 numbers that a moment is rounded to"
+    )
+    state_block_size: int = Field(
+        256, ge=0, description="adamw_8bit: numbers that share one scale; 0: a whole tensor"
+    )
+    state_min_size: int = Field(
+        4096, ge=0, description="adamw_8bit: smaller tensors keep their moments' precision"
+    )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,13 @@ OPTIMIZERS = {
     "adamw": OptimizerEntry(
         f"{_HERE}.adam:AdamW", frozenset({"beta1", "beta2", "eps", *_DECOUPLED})
     ),
+    "adamw_8bit": OptimizerEntry(
+        f"{_HERE}.adamw_8bit:AdamW8Bit",
+        frozenset(
+            {"state_code", "state_block_size", "state_min_size"}
+            | {"beta1", "beta2", "eps", *_DECOUPLED}
+        ),
+    ),
     "lion": OptimizerEntry(f"{_HERE}.lion:Lion", frozenset({"beta1", "beta2", *_DECOUPLED})),
     "muon": OptimizerEntry(
         f"{_HERE}.muon:Muon",

@@ -55,8 +55,8 @@ class Hyperparameters:
     ) -> None:
         self._trials = trials
         self.layout = layout
-        self._dtype = dtype
-        self._device = device
+        self.dtype = dtype
+        self.device = device
         self._lr_K = self.lanes("lr")
         self._schedules = LaneSchedules(
             self.lanes,
@@ -98,11 +98,11 @@ class Hyperparameters:
 
     def column(self, values_K: Lanes) -> Tensor:
         """Return `values_K` rounded to the dtype of training, shape (K, 1)."""
-        return torch.from_numpy(values_K).to(self._device, self._dtype).unsqueeze(-1)
+        return torch.from_numpy(values_K).to(self.device, self.dtype).unsqueeze(-1)
 
     def columns(self, values_CK: Lanes) -> tuple[Tensor, ...]:
         """Return one (K, 1) tensor for each of C steps."""
-        return torch.from_numpy(values_CK).to(self._device, self._dtype).unsqueeze(-1).unbind()
+        return torch.from_numpy(values_CK).to(self.device, self.dtype).unsqueeze(-1).unbind()
 
     def by_step(self, *make: Callable[[range], Lanes]) -> ByStep:
         """Return the columns of coefficients that change from step to step."""

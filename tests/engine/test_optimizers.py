@@ -185,7 +185,9 @@ def test_a_zero_weight_leaves_the_gradient_as_it_is() -> None:
 
 
 def test_an_unknown_optimizer_names_those_that_exist() -> None:
-    with pytest.raises(ExperimentError, match="adam, adamw, lion, muon, sgd, triple_momentum"):
+    with pytest.raises(
+        ExperimentError, match="adam, adamw, adamw_8bit, lion, muon, sgd, triple_momentum"
+    ):
         update_rule(lanes(optimizer="ada"), LAYOUT, torch.float32, torch.device("cpu"))
 
 
@@ -194,6 +196,7 @@ RULES = {
     "triple_momentum": {"momentum": 0.9, "lookahead": 0.5},
     "adam": {"l2": 0.1},
     "adamw": {"weight_decay": 0.1},
+    "adamw_8bit": {"weight_decay": 0.1, "state_min_size": 50, "state_block_size": 32},
     "lion": {"weight_decay": 0.1},
     "muon": {"momentum": 0.95, "nesterov": True, "weight_decay": 0.1},
 }
@@ -217,9 +220,9 @@ def test_a_lane_has_the_same_bits_beside_a_copy_in_3_and_in_64(
     varying = {
         name: (value * rng.choice([0.0, 0.5, 1.0], 64)).tolist()
         for name, value in settings.items()
-        if not isinstance(value, bool)
+        if not isinstance(value, bool) and not name.startswith("state_")
     }
-    known |= {name: value for name, value in settings.items() if isinstance(value, bool)}
+    known |= {name: value for name, value in settings.items() if name not in varying}
     static = {name: value for name, value in known.items() if name not in varying}
     trials = Trials(np.arange(64), static, varying)
     torch.manual_seed(0)

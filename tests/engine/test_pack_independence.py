@@ -29,6 +29,7 @@ RULES = {
         "momentum": 0.9,
         "lookahead": 0.5,
     },
+    "adamw 8 bit": {"optimizer": "adamw_8bit", "lr": 1e-2, "state_min_size": 100},
     "lion": {"optimizer": "lion", "lr": 1e-3, "beta2": 0.99, "weight_decay": 0.1},
     "muon": {"optimizer": "muon", "momentum": 0.95, "nesterov": True, "weight_decay": 0.1},
     "cosine": {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 4},
@@ -98,7 +99,17 @@ def test_a_pack_run_in_groups_of_lanes_has_the_same_bits() -> None:
 
 @pytest.mark.parametrize("stopped_after", [1, 3, 9, 17, 25])
 @pytest.mark.parametrize(
-    "rule", ["sgd momentum", "perpGrad", "triple momentum", "lion", "muon", "cosine", "clipped"]
+    "rule",
+    [
+        "sgd momentum",
+        "perpGrad",
+        "triple momentum",
+        "lion",
+        "muon",
+        "adamw 8 bit",
+        "cosine",
+        "clipped",
+    ],
 )
 def test_a_resumed_trial_has_the_same_bits(rule: str, stopped_after: int, tmp_path) -> None:
     experiment = NoisyMlp()

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
+from phasecube.engine.optimizers import OPTIMIZERS
 from phasecube.engine.optimizers.choose import update_rule
 from phasecube.engine.params import RunParams
 from phasecube.engine.schedules import LaneSchedules, Schedule
@@ -153,7 +154,7 @@ def test_a_scheduled_adamw_is_torchs_with_its_rate_set_bit_for_bit(dtype: torch.
             assert torch.equal(weights_KP[lane], leaf.detach())
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "triple_momentum", "adam", "adamw", "lion", "muon"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_every_optimizer_stands_still_where_its_schedule_is_at_zero(optimizer: str) -> None:
     """At t = steps a rate that decays to zero is zero: decay and step go with it."""
     known = RunParams(

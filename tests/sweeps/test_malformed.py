@@ -16,7 +16,7 @@ PARAMETERS = (
     "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, clip_norm, "
     "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, heads, "
     "independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, schedule, "
-    "seed, steps, warmup_steps, weight_decay, width"
+    "seed, state_block_size, state_code, state_min_size, steps, warmup_steps, weight_decay, width"
 )
 
 # rule: (the file after HEAD, or the whole file where it begins with "!", its faults)
@@ -257,7 +257,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "derived optimizer": (
         "[derived]\noptimizer = \"'sdg' if biased else 'adam'\"\n[axes.biased]\nvalues = [true, false]",
         [
-            "derived.optimizer: unknown optimizer 'sdg'; did you mean 'sgd'? known are: adam, adamw, lion, muon, sgd, triple_momentum at biased = True"
+            "derived.optimizer: unknown optimizer 'sdg'; did you mean 'sgd'? known are: adam, adamw, adamw_8bit, lion, muon, sgd, triple_momentum at biased = True"
         ],
     ),
     "many alike": (
@@ -308,13 +308,13 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "optimizer": (
         '[fixed]\noptimizer = "adm"',
         [
-            "fixed.optimizer: unknown optimizer 'adm'; did you mean 'adam'? known are: adam, adamw, lion, muon, sgd, triple_momentum"
+            "fixed.optimizer: unknown optimizer 'adm'; did you mean 'adam'? known are: adam, adamw, adamw_8bit, lion, muon, sgd, triple_momentum"
         ],
     ),
     "not taken": (
         '[fixed]\noptimizer = "adam"\n[axes.weight_decay]\nvalues = [0.0, 1.0]',
         [
-            "axes.weight_decay: adam does not take weight_decay; it takes beta1, beta2, eps, l2; weight_decay belongs to sgd, adamw, lion, muon"
+            "axes.weight_decay: adam does not take weight_decay; it takes beta1, beta2, eps, l2; weight_decay belongs to sgd, adamw, adamw_8bit, lion, muon"
         ],
     ),
     "measure": (
