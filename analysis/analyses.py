@@ -7,6 +7,9 @@
     kind = "phase_diagram"  one measure as a map       measure, statistic, threshold, quantity,
                                                        above, sustained, scale
     kind = "curves"         learning curves of cells   measures, scale
+    kind = "lr_stability"   which learning rates are   lr (in place of y), measure, label,
+                            stable, and to where       loss_above, converged_below, tail,
+                                                       exact, sensitivity
 
 All take title, x, y, over (axes reduced, by default seed) and select (axes fixed at a
 value); an axis that nothing names makes one panel per value. docs/analysis.md explains
@@ -23,11 +26,12 @@ import xarray as xr
 from pydantic import TypeAdapter, ValidationError
 
 from phasecube.analysis.grokking import GrokkingRule
+from phasecube.analysis.lr_stability import StabilityRule
 from phasecube.analysis.phase_diagram import Statistic, default_axes
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.analyses import ANALYSES
 
-Kind = Literal["grokking", "phase_diagram", "curves"]
+Kind = Literal["grokking", "phase_diagram", "curves", "lr_stability"]
 Scale = Literal["linear", "log"]
 
 
@@ -50,6 +54,9 @@ class Request:
     sustained: bool = False
     scale: Scale | None = None
     rule: GrokkingRule = field(default_factory=GrokkingRule)
+    stability: StabilityRule = field(default_factory=StabilityRule)
+    exact: tuple[str, ...] = ()
+    sensitivity: str | None = None  # of which measure
     impossible: str = ""  # why it cannot be drawn
 
     def axes(self, ds: xr.Dataset) -> tuple[str | None, str | None]:
@@ -63,6 +70,7 @@ class Request:
 
 
 _RULE_OPTIONS = {f.name for f in fields(GrokkingRule)}
+_STABILITY_OPTIONS = {f.name for f in fields(StabilityRule)}
 _VALIDATE = TypeAdapter(Request)
 
 
@@ -80,7 +88,7 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
             f"the analysis {kind} does not take {', '.join(unknown)}; "
             f"it takes {', '.join(sorted(ANALYSES[kind]))}"
         )
-    for name in ("over", "measures"):
+    for name in ("over", "measures", "exact"):
         if isinstance(given.get(name), str):
             given[name] = [given[name]]
     if kind == "grokking":
@@ -89,6 +97,9 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
         if threshold is not None:
             rule = {"train_threshold": threshold, "validation_threshold": threshold} | rule
         given["rule"] = rule
+    if kind == "lr_stability":
+        given["y"] = given.pop("lr", "lr")
+        given["stability"] = {n: given.pop(n) for n in list(given) if n in _STABILITY_OPTIONS}
     try:
         return _VALIDATE.validate_python({"kind": kind, **given})
     except ValidationError as error:

@@ -190,9 +190,10 @@ def power_law(found: xr.Dataset, along: str, *, confidence: float = 0.95) -> xr.
     p where they gather at one end. The half width of low..high is Student's t times the
     larger of two errors of the slope: of the residuals, and of the cells of the axis
     (uniform, cell^2 / 12), without which boundaries on one grid line would look exact.
-    Variables: exponent, low, high, factor (boundary at x = 1), n, n_censored; the first
-    four are NaN for fewer than 3 boundaries. Raises StudyError where `along` is no axis of
-    positive numbers.
+    Variables: exponent, low, high, factor (boundary at x = 1), misfit (the first of those
+    errors over the second: far above 1, the boundary is no power of x), n, n_censored; all
+    but the last two are NaN for fewer than 3 boundaries. Raises StudyError where `along` is
+    no axis of positive numbers.
     """
     from scipy import stats
 
@@ -216,7 +217,8 @@ def power_law(found: xr.Dataset, along: str, *, confidence: float = 0.95) -> xr.
     factor = np.exp(log_y.mean(dim) - slope * log_x.mean(dim))
     free = (n - 2).where(enough)
     residual = ((log_y - log_y.mean(dim) - slope * centred) ** 2).sum(dim) / free
-    error = np.sqrt(np.maximum(residual, (cell**2).mean(dim) / 12) / spread)
+    rounding = (cell**2).mean(dim) / 12
+    error = np.sqrt(np.maximum(residual, rounding) / spread)
     half = error * xr.apply_ufunc(lambda f: stats.t.ppf(0.5 + confidence / 2, f), free)
     return xr.Dataset(
         {
@@ -224,6 +226,7 @@ def power_law(found: xr.Dataset, along: str, *, confidence: float = 0.95) -> xr.
             "low": slope - half,
             "high": slope + half,
             "factor": factor,
+            "misfit": np.sqrt(residual / rounding),
             "n": n,
             "n_censored": found.state.isin([Edge.ABOVE, Edge.BELOW]).sum(dim),
         },

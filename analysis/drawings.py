@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from phasecube.analysis.cell_look import (
 )
 from phasecube.analysis.grokking import onsets
 from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.map_lines import MapLine
 from phasecube.analysis.order_parameters import onset
 from phasecube.analysis.phase_diagram import (
     CellState,
@@ -62,6 +64,7 @@ class Map:
     table: pd.DataFrame
     figure: Callable[[], Figure]
     shades: figures.Shades | None = None
+    lines: tuple[MapLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,15 @@ def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
     x, y = wanted.axes(ds)
     measures = _measures(ds, wanted)
     panels = arrange(ds, x, y, measures=measures, select=wanted.select, over=wanted.over)
-    makers = {"grokking": _grokking, "phase_diagram": _phase_diagram, "curves": _curves}
+    # Here, for it builds on this module.
+    from phasecube.analysis.stability_drawing import stability_section
+
+    makers: dict[str, Callable[[Panel, Request, tuple[str, ...]], Section]] = {
+        "grokking": _grokking,
+        "phase_diagram": _phase_diagram,
+        "curves": _curves,
+        "lr_stability": partial(stability_section, ds),
+    }
     sections = tuple(makers[wanted.kind](p, wanted, measures) for p in panels[:MAX_PANELS])
     note = ""
     if len(panels) > MAX_PANELS:
@@ -108,6 +119,8 @@ def _heading(wanted: Request, measures: Sequence[str]) -> str:
         return "Grokking: phases and onset"
     if wanted.kind == "curves":
         return "Learning curves"
+    if wanted.kind == "lr_stability":
+        return "Learning-rate stability"
     return f"Phase diagram: {measures[0]}"
 
 
@@ -119,19 +132,22 @@ def _measures(ds: xr.Dataset, wanted: Request) -> tuple[str, ...]:
         raise StudyError("the study recorded no scalar measure: there is nothing to draw")
     if wanted.kind == "phase_diagram":
         return (wanted.measure or scalars[0],)
+    if wanted.kind == "lr_stability":
+        first = wanted.measure or scalars[0]
+        return tuple(dict.fromkeys((first, wanted.sensitivity or first)))
     return wanted.measures or tuple(scalars[:2])
 
 
 def _grokking(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
     rule = wanted.rule
     phases = phase_map(panel, rule)
-    of = _members(panel)
+    of = members_of(panel)
     caption = (
         f"Commonest phase{of}. n/N: trials in that phase of those planned. Where {rule.sentence()}."
     )
     t_mem, t_grok = onsets(panel.ds, rule)
     maps = [
-        _map(
+        map_of(
             panel,
             "phases",
             "Phases",
@@ -158,14 +174,14 @@ def _grokking(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Secti
         panel,
         tuple(maps),
         measures,
-        _log_step(panel),
+        log_step(panel),
         tuple(dict.fromkeys(thresholds)),
     )
 
 
 def _onset(panel: Panel, cells: xr.Dataset, name: str, title: str, measure: str) -> Map:
     caption = (
-        f"Kaplan–Meier median of {name}{_members(panel)}; {measure} past its threshold. "
+        f"Kaplan–Meier median of {name}{members_of(panel)}; {measure} past its threshold. "
         f"> T: the median lies beyond the {format_value(float(panel.ds.step[-1]))} steps watched. "
         "n/N > T: of N trials n had not crossed by their last step."
     )
@@ -174,7 +190,7 @@ def _onset(panel: Panel, cells: xr.Dataset, name: str, title: str, measure: str)
 
 def _phase_diagram(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
     measure = measures[0]
-    of = _members(panel)
+    of = members_of(panel)
     if wanted.quantity == "onset":
         if wanted.threshold is None:
             raise StudyError('quantity = "onset" needs a threshold: the onset of what?')
@@ -194,16 +210,16 @@ def _phase_diagram(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> 
         log = wanted.scale == "log"
         maps = (_shaded(panel, cells, f"final_{measure}", _first_upper(label), caption, log=log),)
     thresholds = () if wanted.threshold is None else (wanted.threshold,)
-    return Section(panel.title, panel, maps, measures, _log_step(panel), thresholds)
+    return Section(panel.title, panel, maps, measures, log_step(panel), thresholds)
 
 
 def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
     """A map of how each cell ended leads to its curves; for print, a sample of cells."""
     cells = value_map(panel, measures[-1])
     title = f"Final {measures[-1]}"
-    caption = f"Median and range{_members(panel)} at each step."
-    log_step = _log_step(panel) if wanted.scale is None else wanted.scale == "log"
-    shown = f"{title}, median{_members(panel)}. The figure for print: {caption.lower()}"
+    caption = f"Median and range{members_of(panel)} at each step."
+    log = log_step(panel) if wanted.scale is None else wanted.scale == "log"
+    shown = f"{title}, median{members_of(panel)}. The figure for print: {caption.lower()}"
     base = _shaded(panel, cells, "curves", title, shown, log=False)
 
     def figure() -> Figure:
@@ -213,10 +229,10 @@ def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section
             bands = [seed_band(cell[m], m) for m in measures]
             lines.append((", ".join(f"{n} = {v}" for n, v in place(panel, row, column)), bands))
         label = name_and_unit(panel.ds[measures[0]]) if len(measures) == 1 else "value"
-        return figures.curves_figure(lines, label, caption, log_step=log_step)
+        return figures.curves_figure(lines, label, caption, log_step=log)
 
     drawn = replace(base, figure=figure)
-    return Section(panel.title, panel, (drawn,), measures, log_step)
+    return Section(panel.title, panel, (drawn,), measures, log)
 
 
 def spread_cells(panel: Panel, most: int = 9) -> list[tuple[int, int]]:
@@ -241,7 +257,7 @@ def _shaded(
         for (_, _, cell), shade in zip(each_cell(cells), shades, strict=True)
     ]
     name_of_value = name_and_unit(cells.value)
-    drawn = _map(
+    drawn = map_of(
         panel,
         name,
         title,
@@ -255,7 +271,7 @@ def _shaded(
     return replace(drawn, shades=figures.shade_bar(values, log=log))
 
 
-def _map(
+def map_of(
     panel: Panel,
     name: str,
     title: str,
@@ -266,6 +282,7 @@ def _map(
     figure: Callable[[], Figure],
     legend: dict[str, Look],
 ) -> Map:
+    """Return a map of cells with their looks, texts and keys in the order of `each_cell`."""
     drawn = []
     for (row, column, cell), (found, text, key) in zip(each_cell(cells), looks, strict=True):
         if key:
@@ -284,7 +301,8 @@ def _map(
     return Map(name, title, caption, tuple(drawn), tuple(legend.items()), table, figure)
 
 
-def _members(panel: Panel) -> str:
+def members_of(panel: Panel) -> str:
+    """Return " of 5 seeds in each cell", empty where nothing is reduced."""
     if not panel.over:
         return ""
     n = panel.ds.sizes["member"]
@@ -292,7 +310,7 @@ def _members(panel: Panel) -> str:
     return f" of {n} {noun} in each cell"
 
 
-def _log_step(panel: Panel) -> bool:
+def log_step(panel: Panel) -> bool:
     """True where the recorded steps are spaced wider and wider."""
     gaps = np.diff(panel.ds.step.values)
     return bool(len(gaps) > 2 and gaps[-1] > 4 * gaps[0])

@@ -28,6 +28,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from phasecube.analysis.bands import Band
 from phasecube.analysis.cell_look import FOUR_LOOKS, Look, each_cell, phase_cell, value_cell
 from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.map_lines import MapLine, draw_line
 from phasecube.analysis.phase_diagram import CellState, MapAxis, Panel
 
 COLOURMAP = "cividis"  # of even lightness steps, and the same to readers with colour blindness
@@ -109,8 +110,18 @@ def phase_figure(panel: Panel, cells: xr.Dataset, caption: str) -> Figure:
     return figure
 
 
-def value_figure(panel: Panel, cells: xr.Dataset, caption: str, *, log: bool) -> Figure:
-    """Return the map of a value or an onset by colour; cells past the trials say "> T"."""
+def value_figure(
+    panel: Panel,
+    cells: xr.Dataset,
+    caption: str,
+    *,
+    log: bool,
+    lines: Sequence[MapLine] = (),
+) -> Figure:
+    """Return the map of a value or an onset by colour; cells past the trials say "> T".
+
+    With `lines` over it, the cells hold no text.
+    """
     values = np.asarray(cells.value.values, np.float64)
     norm = _norm(values, log=log)
     with mpl.rc_context(_STYLE):
@@ -122,8 +133,9 @@ def value_figure(panel: Panel, cells: xr.Dataset, caption: str, *, log: bool) ->
             look, text, key = value_cell(cell, shade)
             if key:
                 keys[key] = look
-            drawn.append((row, column, look, text))
+            drawn.append((row, column, look, "" if lines else text))
         _draw_cells(axes, drawn, cells.state.values == CellState.PARTLY_RUN)
+        line_keys = [draw_line(axes, line) for line in reversed(lines)][::-1]
         bar = figure.colorbar(
             mpl.cm.ScalarMappable(norm, COLOURMAP), ax=axes, pad=0.03, fraction=0.06
         )
@@ -134,7 +146,7 @@ def value_figure(panel: Panel, cells: xr.Dataset, caption: str, *, log: bool) ->
             bar.ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
             bar.ax.yaxis.set_minor_formatter(NullFormatter())
         bar.ax.yaxis.set_major_formatter(lambda value, _position: format_value(value))
-        handles = _keys(keys)
+        handles = line_keys + _keys(keys)
         if (cells.state == CellState.PARTLY_RUN).any():
             handles.append(_corner_key())
         if handles:

@@ -39,15 +39,14 @@ class StabilityRule:
     tail: int = 1
 
     def sentence(self, measure: str) -> str:
-        """Return the rule in words: "a run is stable where ..."."""
-        last = measure if self.tail == 1 else f"the mean of the last {self.tail} {measure}"
-        if self.label == "converged":
-            return f"it did not diverge and {last} ≤ {self.converged_below:g}"
+        """Return the rule in words that follow "trials that"."""
+        of = measure if self.tail == 1 else f"{measure} (mean of the last {self.tail} records)"
         if self.label == "locally_stable":
-            return f"it did not diverge and {last} is below its first value"
-        if self.loss_above is None:
-            return "it did not diverge"
-        return f"it did not diverge and {last} ≤ {self.loss_above:g}"
+            return f"did not diverge and ended with a {of} below its first"
+        bound = self.converged_below if self.label == "converged" else self.loss_above
+        return "did not diverge" + (
+            "" if bound is None else f" and ended with a {of} of at most {bound:g}"
+        )
 
 
 def tail_mean(ds: xr.Dataset, measure: str, tail: int) -> xr.DataArray:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 
 from phasecube.analysis.drawings import Cell, Map
+from phasecube.analysis.map_lines import MapLine
 from phasecube.analysis.phase_diagram import Panel
 
 MAX_TICKS = 16
@@ -35,6 +36,18 @@ class PlacedCell:
 
 
 @dataclass(frozen=True)
+class PlacedLine:
+    """A line over the cells: its pieces and bars as the points of SVG polylines."""
+
+    label: str
+    colour: str
+    dashed: bool
+    pieces: tuple[str, ...]
+    bars: tuple[str, ...]
+    triangles: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class PlacedMap:
     """A map ready to be written as SVG."""
 
@@ -48,6 +61,7 @@ class PlacedMap:
     x_ticks: tuple[Tick, ...]
     y_ticks: tuple[Tick, ...]
     slanted: bool
+    lines: tuple[PlacedLine, ...]
 
 
 def place_map(drawn: Map, panel: Panel) -> PlacedMap:
@@ -92,4 +106,26 @@ def place_map(drawn: Map, panel: Panel) -> PlacedMap:
             for i in range(0, n_rows, every_y)
         ),
         slanted,
+        tuple(_placed(line, left, width, height, n_rows) for line in drawn.lines),
     )
+
+
+def _placed(line: MapLine, left: float, width: float, height: float, n_rows: int) -> PlacedLine:
+    def points(*places: tuple[float, float]) -> str:
+        pixels = (
+            (left + (column + 0.5) * width, (n_rows - 0.5 - row) * height) for column, row in places
+        )
+        return " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
+
+    bars = [
+        points((column, low), (column, high))
+        for column, (low, high) in enumerate(zip(line.low_C, line.high_C, strict=True))
+        if low < high
+    ]
+    triangles = []
+    for column, above in line.past:
+        x, tip = left + (column + 0.5) * width, 0.0 if above else n_rows * height
+        foot = tip + 8 if above else tip - 8
+        triangles.append(f"{x - 5:.1f},{foot:.1f} {x + 5:.1f},{foot:.1f} {x:.1f},{tip:.1f}")
+    pieces = tuple(points(*piece) for piece in line.pieces())
+    return PlacedLine(line.label, line.colour, line.dashed, pieces, tuple(bars), tuple(triangles))

@@ -23,4 +23,15 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "phase_diagram": _MAP
     | {"measure", "statistic", "threshold", "quantity", "above", "sustained", "scale"},
     "curves": _MAP | {"measures", "scale"},
+    "lr_stability": (_MAP - {"y"})
+    | {
+        "lr",
+        "measure",
+        "label",
+        "loss_above",
+        "converged_below",
+        "tail",
+        "exact",
+        "sensitivity",
+    },
 }

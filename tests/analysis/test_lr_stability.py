@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
+from phasecube.analysis.analyses import request
 from phasecube.analysis.boundary import Edge, power_law, upper_boundary
+from phasecube.analysis.drawings import draw
 from phasecube.analysis.exact_lines import exact_line
 from phasecube.analysis.lr_stability import StabilityRule, lr_sensitivity, stable, tail_mean
+from phasecube.analysis.map_lines import row_of
+from phasecube.analysis.report import Facts, write_pages
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -103,7 +109,14 @@ def test_the_law_of_a_boundary_is_found_within_its_interval() -> None:
     _, law = law_of(3.0 * np.asarray(widths) ** -0.7, widths, np.geomspace(1e-2, 2, 60))
     assert law.low <= -0.7 <= law.high and law.n == 5 and law.n_censored == 0
     assert float(law.high - law.low) < 0.2
-    assert float(law.factor) == pytest.approx(3.0, rel=0.2)
+    assert float(law.factor) == pytest.approx(3.0, rel=0.2) and law.misfit < 2
+
+
+def test_a_boundary_that_is_no_power_is_known_by_its_misfit() -> None:
+    batches = [1, 4, 16, 64, 256]
+    edges = 2 * np.asarray(batches) / (11 + np.asarray(batches))
+    _, law = law_of(edges, batches, np.geomspace(0.1, 4, 60))
+    assert law.misfit > 3
 
 
 def test_boundaries_past_the_axis_are_no_points_of_the_law() -> None:
@@ -255,3 +268,98 @@ def test_exact_lines_read_axes_before_what_is_fixed() -> None:
         exact_line("sgd_gaussian_mean_square", {"batch": [1]}, {})
     with pytest.raises(StudyError, match="there is no line 'magic'"):
         exact_line("magic", {}, {})
+
+
+def sgd_like(batches: list[int], n_seeds: int = 4, edge_of: float = 1.0) -> xr.Dataset:
+    """Return a study whose runs shrink up to `edge_of` times the exact mean-square line."""
+    lrs = np.geomspace(0.05, 0.8, 9)
+    edge_B = edge_of * 2 * np.asarray(batches) / (11 + np.asarray(batches))
+    last = np.where(lrs[:, None, None] <= edge_B[:, None], -1.0, 1.0)
+    curves = np.stack([np.zeros_like(last), last], -1)
+    ds = study_dataset(
+        {"lr": lrs, "batch": batches, "seed": np.arange(n_seeds)},
+        [0, 10],
+        {"log_norm2": np.broadcast_to(curves, (9, len(batches), n_seeds, 2))},
+    )
+    return ds.assign_attrs(fixed='{"dimension": 10}')
+
+
+OPTIONS = {
+    "x": "batch",
+    "measure": "log_norm2",
+    "loss_above": 0.0,
+    "exact": "sgd_gaussian_mean_square",
+}
+
+
+def test_the_map_holds_shares_and_beside_them_the_boundary_and_the_exact_line() -> None:
+    (section,) = draw(sgd_like([1, 2, 4]), request("lr_stability", OPTIONS)).sections
+    (stability,) = section.maps
+    assert set(stability.table.value) == {0.0, 1.0}
+    exact = stability.table.exact_sgd_gaussian_mean_square
+    assert exact[:3].tolist() == pytest.approx([2 / 12, 4 / 13, 8 / 15])
+    assert (stability.table.boundary_low <= exact).all()
+    assert (exact <= stability.table.boundary_high).all()
+    measured, line = stability.lines
+    # Rows are learning rates, a factor sqrt(2) apart from .05 on; no point is off its cell.
+    np.testing.assert_allclose(line.row_C, 2 * np.log2(exact[:3] / 0.05))
+    assert (np.abs(measured.row_C - line.row_C) <= 0.5).all()
+    assert (measured.low_C < measured.row_C).all() and (measured.row_C < measured.high_C).all()
+
+
+def test_a_boundary_past_the_axis_is_drawn_as_a_bound_only() -> None:
+    (section,) = draw(sgd_like([1, 2, 40]), request("lr_stability", OPTIONS)).sections
+    (stability,) = section.maps
+    measured, line = stability.lines
+    assert measured.past == ((2, True),)
+    assert np.isnan(measured.row_C[2]) and np.isnan(line.row_C[2])
+    facts = dict(stability.cells[2].facts)
+    assert facts["boundary here"] == "above 0.8, the last value"
+
+
+def test_the_caption_says_the_law_and_what_it_leaves_out() -> None:
+    (section,) = draw(sgd_like([1, 2, 4, 5, 400]), request("lr_stability", OPTIONS)).sections
+    caption = section.maps[0].caption
+    assert "boundary ∝ batch^0.8" in caption and "4 boundaries, 1 beyond the axis" in caption
+
+
+def test_the_sensitivity_is_told_with_its_range_and_the_warning_of_an_edge() -> None:
+    loss = np.broadcast_to(np.array(PLAIN)[:, None, None], (7, 2, 3))
+    curves = np.stack([np.full_like(loss, 4.584), loss], -1)
+    curves[5:, 1, :, 1] = 1.0  # the second width is best at the largest
+    ds = study_dataset(
+        {"lr": LRS, "width": [32, 64], "seed": [0, 1, 2]}, [0, 300], {"loss": curves}
+    )
+    wanted = request("lr_stability", {"x": "width", "measure": "loss", "sensitivity": "loss"})
+    (section,) = draw(ds, wanted).sections
+    caption = section.maps[0].caption
+    assert "Sensitivity of loss over lr from 0.001 to 1: width = 32: 0.427, 0.584" in caption
+    assert "the best may lie beyond" not in caption
+    assert section.maps[0].table.optimum.tolist()[:2] == pytest.approx([LRS[3], LRS[5]])
+
+
+def test_a_study_that_lacks_the_axis_says_so_on_its_page(tmp_path: Path) -> None:
+    ds = sgd_like([1, 2]).rename(lr="eta")
+    ds.attrs |= {"title": "t", "question": "", "sweep": "s", "experiment": "e"}
+    wanted = [request("lr_stability", OPTIONS), request("lr_stability", OPTIONS | {"lr": "eta"})]
+    write_pages(ds, wanted, Facts(), tmp_path)
+    page = (tmp_path / "index.html").read_text()
+    assert "the study has no axis &#39;lr&#39;" in page
+    assert page.count('class="over"') == 4  # two lines over the map, two in its legend
+    assert (tmp_path / "figures" / "2-1-stability.pdf").stat().st_size > 2000
+
+
+def test_a_lone_column_has_its_exact_line_across_the_cell() -> None:
+    wanted = request("lr_stability", {n: v for n, v in OPTIONS.items() if n != "x"})
+    (section,) = draw(sgd_like([2]), wanted).sections
+    line = section.maps[0].lines[1]
+    ((left, right),) = line.pieces()
+    assert (left[0], right[0]) == (-0.5, 0.5)
+
+
+def test_rows_are_interpolated_and_end_at_the_outer_edges() -> None:
+    at = np.array([1.0, 2.0, 4.0])
+    found = row_of(np.array([2**0.5, 0.75, 0.1, np.inf, np.nan]), at, clip=True)
+    np.testing.assert_allclose(found, [0.5, np.log2(0.75), -0.5, 2.5, np.nan])
+    hidden = row_of(np.array([0.1, np.inf, 4.0]), at, clip=False)
+    np.testing.assert_allclose(hidden, [np.nan, np.nan, 2.0])

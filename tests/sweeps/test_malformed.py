@@ -383,7 +383,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "analysis kind": (
         '[[analyses]]\nkind = "groking"',
         [
-            "analyses[0].kind: unknown analysis 'groking'; did you mean 'grokking'? known are: curves, grokking, phase_diagram"
+            "analyses[0].kind: unknown analysis 'groking'; did you mean 'grokking'? known are: curves, grokking, lr_stability, phase_diagram"
         ],
     ),
     "analysis option": (
