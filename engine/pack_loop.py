@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from phasecube.engine.choice import EngineChoice
+from phasecube.engine.descent import Descent
 from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
-from phasecube.engine.optimizers.choose import update_rule
-from phasecube.engine.optimizers.rule import UpdateRule
 from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Outcome
 from phasecube.engine.recording import Recorder, Rows, engine_values
@@ -61,13 +60,9 @@ class Group:
         self.n_lanes = len(keep)  # spare lanes come after these
         alike = np.array_equal(places, np.arange(len(all_lanes)))
         self.state = state = all_lanes if alike else all_lanes.take(places)
-        device = state.weights_KP.device
-        self._rule: UpdateRule = update_rule(state.trials, state.layout, state.dtype, device)
-        for name in self._rule.moments:
-            # A moment that the lanes' old company did not need is still at zero.
-            state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
+        self._descent = Descent(state)
         self._engine: StepEngine = step_engine(choice, self._experiment, self._model, state)
-        return torch.from_numpy(places).to(device)
+        return torch.from_numpy(places).to(state.weights_KP.device)
 
     def train(self, watch: Watch) -> bool:
         """Return True once every lane is settled, False when the signal came.
@@ -90,10 +85,7 @@ class Group:
                     return True
                 if len(keep) < self.n_lanes:
                     gradient_KP = gradient_KP[self._adopt(self.state, keep)]
-            state = self.state
-            self._rule.update(state.weights_KP, gradient_KP, state.moments, step)
-            state.step += 1
-            state.steps_K.add_(1)
+            self._descent.step(self._engine, gradient_KP)
             counted += self.n_lanes
             told = watch.signal()
             if told or time.monotonic() - saved_s >= watch.checkpoint_every_s:

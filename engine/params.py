@@ -74,6 +74,9 @@ class RunParams(Params):
     clip_norm: float = Field(
         0.0, ge=0, description="the gradient of all weights is shortened to this norm; 0: never"
     )
+    sam_rho: float = Field(
+        0.0, ge=0, description="SAM: how far uphill the gradient is taken; 0: where the weights are"
+    )
     gradient_projection: Literal["none", "orthogonal"] = Field(
         "none", description="orthogonal: perpGrad, the gradient's part along each weight removed"
     )

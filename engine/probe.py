@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from phasecube.engine.choice import EngineChoice
+from phasecube.engine.descent import Descent
 from phasecube.engine.experiment import Experiment
-from phasecube.engine.optimizers.choose import update_rule
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_state import build_state
 from phasecube.engine.record import Engine
@@ -46,18 +46,13 @@ class TrialSteps:
         self.state, model = build_state(experiment, trials, device)
         state = self.state
         self.engine = step_engine(choice, experiment, model, state)
-        self._rule = update_rule(trials, state.layout, state.dtype, device)
-        for name in self._rule.moments:
-            state.moments[name] = torch.zeros_like(state.weights_KP)
+        self._descent = Descent(state)
 
     def step(self, keep: Callable[[Tensor], None] = lambda gradient_KP: None) -> Tensor:  # noqa: ARG005
         """Train one step and return the losses [K] it started from; `keep` sees the gradient."""
-        state = self.state
         losses_K, gradient_KP = self.engine.gradient()
         keep(gradient_KP)
-        self._rule.update(state.weights_KP, gradient_KP, state.moments, state.step)
-        state.step += 1
-        state.steps_K.add_(1)
+        self._descent.step(self.engine, gradient_KP)
         return losses_K
 
     def rate(self) -> float:

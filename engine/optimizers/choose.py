@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from phasecube.engine.weights import WeightLayout
 
 
-def update_rule(
+def hyperparameters(
     trials: Trials, layout: WeightLayout, dtype: torch.dtype, device: torch.device
-) -> UpdateRule:
-    """Return the rule that `trials` ask for; raise ExperimentError where there is none."""
+) -> Hyperparameters:
+    """Return what rules read of `trials`; raise ExperimentError where the optimizer is unknown."""
     name = trials.static["optimizer"]
     if name not in OPTIMIZERS:
         known = ", ".join(sorted(OPTIMIZERS))
         raise ExperimentError(f"optimizer: {name!r} is unknown; choose one of {known}")
-    hyper = Hyperparameters(trials, layout, dtype, device)
-    module, _, attribute = OPTIMIZERS[name].path.partition(":")
+    return Hyperparameters(trials, layout, dtype, device)
+
+
+def update_rule(hyper: Hyperparameters) -> UpdateRule:
+    """Return the rule that the trials ask for."""
+    module, _, attribute = OPTIMIZERS[hyper.static("optimizer")].path.partition(":")
     rule: UpdateRule = getattr(importlib.import_module(module), attribute)(hyper)
-    if trials.static["gradient_projection"] == "orthogonal":
-        rule = OrthogonalGradient(rule, layout.slices)
+    if hyper.static("gradient_projection") == "orthogonal":
+        rule = OrthogonalGradient(rule, hyper.layout.slices)
     if hyper.lanes("clip_norm").any():  # clipped before it is projected, which keeps its length
         rule = ClippedGradient(rule, hyper)
     return rule

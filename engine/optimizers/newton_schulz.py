@@ -10,9 +10,9 @@ from torch import Tensor
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 N_STEPS = 5
 SMALLEST_NORM = 1e-7
-# Batched products sum in an order that depends on the batch where a side is no multiple of a
-# vector's length (tried from 2 to 65 matrices); of padded matrices each has the same bits in
-# any company, and zeros stay zeros.
+# Matrices whose sides are multiples of a vector's length have the same bits in any company, also
+# where MKL was not told to give them (docs/decisions/0007; tried from 2 to 65 matrices of 22
+# shapes). Zeros stay zeros.
 PAD_TO = 16
 
 

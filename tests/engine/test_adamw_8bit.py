@@ -14,7 +14,7 @@ from phasecube.engine.optimizers.block_codes import (
     dynamic_codes,
     linear_codes,
 )
-from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.params import RunParams
 from phasecube.engine.trials import Trials
 from phasecube.engine.weights import WeightLayout
@@ -112,7 +112,9 @@ def test_a_trial_is_that_of_moments_stored_as_bytes() -> None:
         steps=N_STEPS, optimizer="adamw_8bit", lr=LR, beta1=BETA1, beta2=BETA2, eps=EPS,
         weight_decay=DECAY, state_block_size=BLOCK, state_min_size=20, dtype="float64",
     ).model_dump()  # fmt: skip
-    rule = update_rule(Trials(np.arange(2), settings, {}), layout, torch.float64, CPU)
+    rule = update_rule(
+        hyperparameters(Trials(np.arange(2), settings, {}), layout, torch.float64, CPU)
+    )
     torch.manual_seed(0)
     weights_KP = torch.randn(2, layout.size, dtype=torch.float64)
     gradients_SKP = torch.randn(N_STEPS, 2, layout.size, dtype=torch.float64)

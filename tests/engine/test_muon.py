@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.optimizers.newton_schulz import orthogonalised
 from phasecube.engine.params import RunParams
 from phasecube.engine.trials import Trials
@@ -33,7 +33,9 @@ def ours(dtype: torch.dtype, **settings: object) -> dict[str, torch.Tensor]:
     known = RunParams(steps=N_STEPS, optimizer="muon").model_dump() | settings
     static = {name: value for name, value in known.items() if name not in columns}
     where = layout()
-    rule = update_rule(Trials(np.arange(3), static, columns), where, dtype, torch.device("cpu"))
+    rule = update_rule(
+        hyperparameters(Trials(np.arange(3), static, columns), where, dtype, torch.device("cpu"))
+    )
     weights_KP, gradients_SKP = drawn(where, dtype)
     moments = {name: torch.zeros_like(weights_KP) for name in rule.moments}
     for step, gradient_KP in enumerate(gradients_SKP):

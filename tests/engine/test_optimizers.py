@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from phasecube.engine.errors import ExperimentError
-from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.optimizers.projection import project_
 from phasecube.engine.optimizers.rule import CHUNK_STEPS
 from phasecube.engine.params import RunParams
@@ -54,7 +54,7 @@ def start(dtype: torch.dtype) -> torch.Tensor:
 def ours(trials: Trials, dtype: torch.dtype) -> torch.Tensor:
     """Return the weights after each step, [S, K, P]."""
     weights_KP = start(dtype)
-    rule = update_rule(trials, LAYOUT, dtype, torch.device("cpu"))
+    rule = update_rule(hyperparameters(trials, LAYOUT, dtype, torch.device("cpu")))
     moments = {name: torch.zeros_like(weights_KP) for name in rule.moments}
     found = []
     for step, gradient_KP in enumerate(gradients(dtype)):
@@ -138,7 +138,7 @@ def test_sgd_is_torchs_sgd_to_rounding(dtype: torch.dtype, nesterov: bool) -> No
 def test_decoupled_decay_of_sgd_shrinks_the_weight_before_the_step() -> None:
     trials = lanes("weight_decay", optimizer="sgd")
     weights_KP, gradient_KP = start(torch.float64), gradients(torch.float64)[0]
-    rule = update_rule(trials, LAYOUT, torch.float64, torch.device("cpu"))
+    rule = update_rule(hyperparameters(trials, LAYOUT, torch.float64, torch.device("cpu")))
     lr_K1 = torch.tensor(LANES["lr"], dtype=torch.float64)[:, None]
     decay_K1 = torch.tensor(LANES["weight_decay"], dtype=torch.float64)[:, None]
     expected = weights_KP * (1 - lr_K1 * decay_K1) - lr_K1 * gradient_KP
@@ -172,7 +172,7 @@ def test_perpgrad_projects_each_tensor_by_itself() -> None:
     found = []
     for trials, gradient in ((perp, gradient_KP.clone()), (plain, projected_KP)):
         moved_KP = weights_KP.clone()
-        rule = update_rule(trials, LAYOUT, torch.float64, torch.device("cpu"))
+        rule = update_rule(hyperparameters(trials, LAYOUT, torch.float64, torch.device("cpu")))
         rule.update(moved_KP, gradient, {}, 0)
         found.append(moved_KP)
     assert torch.equal(*found)
@@ -188,7 +188,9 @@ def test_an_unknown_optimizer_names_those_that_exist() -> None:
     with pytest.raises(
         ExperimentError, match="adam, adamw, adamw_8bit, lion, muon, sgd, triple_momentum"
     ):
-        update_rule(lanes(optimizer="ada"), LAYOUT, torch.float32, torch.device("cpu"))
+        update_rule(
+            hyperparameters(lanes(optimizer="ada"), LAYOUT, torch.float32, torch.device("cpu"))
+        )
 
 
 RULES = {
@@ -231,7 +233,7 @@ def test_a_lane_has_the_same_bits_beside_a_copy_in_3_and_in_64(
 
     def end(lanes: list[int]) -> torch.Tensor:
         weights_KP = begin[lanes].clone()
-        rule = update_rule(trials.take(lanes), layout, dtype, torch.device("cpu"))
+        rule = update_rule(hyperparameters(trials.take(lanes), layout, dtype, torch.device("cpu")))
         moments = {name: torch.zeros_like(weights_KP) for name in rule.moments}
         for step, gradient_KP in enumerate(gradients_SKP[:, lanes]):
             rule.update(weights_KP, gradient_KP.clone(), moments, step)
@@ -330,7 +332,7 @@ def test_clipping_is_torchs_to_the_rounding_of_the_norm(dtype: torch.dtype) -> N
 def test_clipping_comes_before_the_projection_and_shortens_the_gradient() -> None:
     trials = lanes(optimizer="sgd", clip_norm=1.0, gradient_projection="orthogonal")
     weights_KP, gradient_KP = start(torch.float64), gradients(torch.float64)[0]
-    rule = update_rule(trials, LAYOUT, torch.float64, torch.device("cpu"))
+    rule = update_rule(hyperparameters(trials, LAYOUT, torch.float64, torch.device("cpu")))
     moved_KP = weights_KP.clone()
     rule.update(moved_KP, gradient_KP, {}, 0)
     lengths_K = (moved_KP - weights_KP).norm(dim=1) / torch.tensor(LANES["lr"]).double()

@@ -35,10 +35,11 @@ RULES = {
     "cosine": {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 4},
     "wsd": {"schedule": "wsd", "decay_type": "1-sqrt", "decay_fraction": 0.8},
     "clipped": {"clip_norm": 0.3, "momentum": 0.9},
+    "sam": {"sam_rho": 0.1, "momentum": 0.9},
     "perpGrad": {"optimizer": "adamw", "lr": 1e-2, "gradient_projection": "orthogonal"},
 }
 VARYING = (
-    *("momentum", "l2", "lr", "weight_decay", "lookahead", "clip_norm"),
+    *("momentum", "l2", "lr", "weight_decay", "lookahead", "clip_norm", "sam_rho"),
     *("warmup_steps", "decay_fraction"),
 )
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from phasecube.engine.optimizers import OPTIMIZERS
-from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.params import RunParams
 from phasecube.engine.schedules import LaneSchedules, Schedule
 from phasecube.engine.trials import Trials
@@ -137,7 +137,7 @@ def test_a_scheduled_adamw_is_torchs_with_its_rate_set_bit_for_bit(dtype: torch.
     static = {name: value for name, value in known.items() if name != "lr"}
     layout = WeightLayout(("w",), (torch.Size([11]),), (slice(0, 11),))
     trials = Trials(np.arange(2), static, {"lr": lr})
-    rule = update_rule(trials, layout, dtype, torch.device("cpu"))
+    rule = update_rule(hyperparameters(trials, layout, dtype, torch.device("cpu")))
     torch.manual_seed(0)
     weights_KP = torch.randn(2, 11, dtype=dtype)
     gradients_SKP = torch.randn(n_steps, 2, 11, dtype=dtype)
@@ -162,7 +162,7 @@ def test_every_optimizer_stands_still_where_its_schedule_is_at_zero(optimizer: s
     ).model_dump()
     layout = WeightLayout(("w",), (torch.Size([3, 4]),), (slice(0, 12),))
     trials = Trials(np.arange(2), known, {})
-    rule = update_rule(trials, layout, torch.float64, torch.device("cpu"))
+    rule = update_rule(hyperparameters(trials, layout, torch.float64, torch.device("cpu")))
     weights_KP = torch.ones(2, 12, dtype=torch.float64)
     moments = {name: torch.zeros_like(weights_KP) for name in rule.moments}
     gradient_KP = torch.full_like(weights_KP, 0.3)

@@ -13,7 +13,7 @@ from packs import grid, train
 from torch import Tensor, nn
 
 from phasecube.engine.experiment import Experiment, Measure, Params
-from phasecube.engine.optimizers.choose import update_rule
+from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.params import RunParams
 from phasecube.engine.trials import Trials
 from phasecube.engine.weights import WeightLayout
@@ -89,7 +89,9 @@ def test_whatever_the_gradient_a_weight_nears_the_box_by_its_share(
     ).model_dump()
     layout = WeightLayout(("x",), (torch.Size([1]),), (slice(0, 1),))
     rule = update_rule(
-        Trials(np.arange(LANES), known, {}), layout, torch.float64, torch.device("cpu")
+        hyperparameters(
+            Trials(np.arange(LANES), known, {}), layout, torch.float64, torch.device("cpu")
+        )
     )
     scaled, gradient, momentum = torch.tensor(drawn, dtype=torch.float64).unbind(1)
     x_K1 = scaled.unsqueeze(-1) / decay

@@ -14,9 +14,10 @@ FOLDER = Path(__file__).parent
 HEAD = 'name = "toy"\nexperiment = "my_experiment.py:Toy"\n'
 PARAMETERS = (
     "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, clip_norm, "
-    "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, heads, "
-    "independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, schedule, "
-    "seed, state_block_size, state_code, state_min_size, steps, warmup_steps, weight_decay, width"
+    "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, "
+    "heads, independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, "
+    "sam_rho, schedule, seed, state_block_size, state_code, state_min_size, steps, warmup_steps, "
+    "weight_decay, width"
 )
 
 # rule: (the file after HEAD, or the whole file where it begins with "!", its faults)

@@ -1,0 +1,54 @@
+"""One step of training for all lanes: from their gradients to their next weights."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from phasecube.engine.optimizers.choose import hyperparameters, update_rule
+from phasecube.engine.optimizers.sharpness_aware import SharpnessAware
+from phasecube.engine.pack_state import PackState
+
+
+class Gradients(Protocol):
+    """What computes losses and gradients at a state's weights."""
+
+    def gradient(self) -> tuple[Tensor, Tensor]:
+        """Return the losses [K] and gradients [K, P]."""
+
+
+class Descent:
+    """The update rule of a state's lanes; a pack that shrank needs a new one."""
+
+    def __init__(self, state: PackState) -> None:
+        self._state = state
+        hyper = hyperparameters(state.trials, state.layout, state.dtype, state.weights_KP.device)
+        self._rule = update_rule(hyper)
+        self._uphill = SharpnessAware(hyper) if hyper.lanes("sam_rho").any() else None
+        for name in self._rule.moments:
+            # A moment that the lanes' old company did not need is still at zero.
+            state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
+
+    def step(self, engine: Gradients, gradient_KP: Tensor) -> None:
+        """Move every lane by one step; `gradient_KP`, of this step, may be overwritten."""
+        state = self._state
+        if self._uphill is not None:
+            gradient_KP = self._uphill_gradient(self._uphill, engine, gradient_KP)
+        self._rule.update(state.weights_KP, gradient_KP, state.moments, state.step)
+        state.step += 1
+        state.steps_K.add_(1)
+
+    def _uphill_gradient(
+        self, uphill: SharpnessAware, engine: Gradients, gradient_KP: Tensor
+    ) -> Tensor:
+        state = self._state
+        weights_KP = state.weights_KP.clone()
+        buffers = {name: tensor.clone() for name, tensor in state.frozen.items()}
+        uphill.climb_(state.weights_KP, gradient_KP)
+        _, found_KP = engine.gradient()  # of the same step, so on the same batch
+        state.weights_KP.copy_(weights_KP)
+        for name, tensor in state.frozen.items():
+            tensor.copy_(buffers[name])
+        return uphill.chosen(gradient_KP, found_KP)
