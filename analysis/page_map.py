@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+import numpy as np
+
 from phasecube.analysis.drawings import Cell, Map
 from phasecube.analysis.map_lines import MapLine
 from phasecube.analysis.phase_diagram import Panel
@@ -37,13 +39,17 @@ class PlacedCell:
 
 @dataclass(frozen=True)
 class PlacedLine:
-    """A line over the cells: its pieces and bars as the points of SVG polylines."""
+    """A line over the cells: its pieces and bars as the points of SVG polylines.
+
+    `dots` are the places of a line that has bars.
+    """
 
     label: str
     colour: str
     dashed: bool
     pieces: tuple[str, ...]
     bars: tuple[str, ...]
+    dots: tuple[tuple[float, float], ...]
     triangles: tuple[str, ...]
 
 
@@ -111,11 +117,11 @@ def place_map(drawn: Map, panel: Panel) -> PlacedMap:
 
 
 def _placed(line: MapLine, left: float, width: float, height: float, n_rows: int) -> PlacedLine:
+    def pixel(column: float, row: float) -> tuple[float, float]:
+        return round(left + (column + 0.5) * width, 1), round((n_rows - 0.5 - row) * height, 1)
+
     def points(*places: tuple[float, float]) -> str:
-        pixels = (
-            (left + (column + 0.5) * width, (n_rows - 0.5 - row) * height) for column, row in places
-        )
-        return " ".join(f"{x:.1f},{y:.1f}" for x, y in pixels)
+        return " ".join("{},{}".format(*pixel(*place)) for place in places)
 
     bars = [
         points((column, low), (column, high))
@@ -128,4 +134,7 @@ def _placed(line: MapLine, left: float, width: float, height: float, n_rows: int
         foot = tip + 8 if above else tip - 8
         triangles.append(f"{x - 5:.1f},{foot:.1f} {x + 5:.1f},{foot:.1f} {x:.1f},{tip:.1f}")
     pieces = tuple(points(*piece) for piece in line.pieces())
-    return PlacedLine(line.label, line.colour, line.dashed, pieces, tuple(bars), tuple(triangles))
+    known = np.flatnonzero(np.isfinite(line.row_C)) if len(line.low_C) else ()
+    dots = tuple(pixel(float(column), float(line.row_C[column])) for column in known)
+    shape = (line.label, line.colour, line.dashed)
+    return PlacedLine(*shape, pieces, tuple(bars), dots, tuple(triangles))

@@ -6,9 +6,14 @@ import math
 
 import numpy as np
 import pytest
+import xarray as xr
 from packs import grid, train
 
+from phasecube.analysis.boundary import upper_boundary
+from phasecube.analysis.exact_lines import exact_line
+from phasecube.analysis.lr_stability import StabilityRule, stable
 from phasecube.engine.experiments.scalar_quartic import ScalarQuartic
+from phasecube.engine.record import Outcome
 
 
 def settled(lrs: list[float], steps: int = 2000, keep: int = 1024, **fixed: object):
@@ -57,6 +62,51 @@ def test_at_two_the_exponent_is_ln_3_to_rounding() -> None:
     exponent = (found["stretch"][0, :, :-1].sum(-1) - log_sine[:, -1] + log_sine[:, 0]) / 2000
     # A rounding of x by e moves log |sin t| by e / sin^2 t, at most some 1e-16 / 1e-9 a step.
     np.testing.assert_allclose(exponent, math.log(3), atol=1e-8)
+
+
+@pytest.fixture(scope="module")
+def two_starts() -> xr.Dataset:
+    """Learning rates .15, .25, ... 2.15, from both starts, as a study."""
+    lrs = np.arange(21) * 0.1 + 0.15
+    starts = []
+    for start in ("minimum", "random"):
+        trials = grid(lr=lrs.tolist(), seed=range(3))
+        _, found = train(ScalarQuartic(), trials, 600, 20, start=start)
+        starts.append({n: v.reshape(21, 3, -1) for n, v in found.items()})
+    dims = ("start", "lr", "seed")
+    ds = xr.Dataset(
+        {n: ((*dims, "step"), np.stack([s[n] for s in starts])) for n in starts[0]},
+        {"start": ["minimum", "random"], "lr": lrs, "step": np.arange(0, 601, 20)},
+    )
+    lost = np.isnan(ds.train_loss.values[..., -1])
+    ds["outcome"] = (dims, np.where(lost, Outcome.DIVERGED, Outcome.DONE).astype(np.uint8))
+    ds["n_recorded"] = ds.train_loss.notnull().sum("step")
+    return ds
+
+
+def test_divergence_begins_at_twice_the_learning_rate_of_convergence(
+    two_starts: xr.Dataset,
+) -> None:
+    """The grid's cells are .1 wide and the two values lie in the middle of theirs."""
+    converged = StabilityRule("converged", converged_below=1e-8, tail=5)
+    for rule, edge in ((StabilityRule(), 2.0), (converged, 1.0)):
+        found = upper_boundary(stable(two_starts, "train_loss", rule), "lr")
+        np.testing.assert_allclose(found.boundary, edge, atol=0.05)
+        assert (found.low <= edge).all() and (edge <= found.high).all()
+        assert (found.n_holes == 0).all()
+
+
+def test_what_is_stable_near_the_minimum_ends_where_its_sharpness_is_two_over_lr(
+    two_starts: xr.Dataset,
+) -> None:
+    near = two_starts.sel(start="minimum")
+    found = upper_boundary(stable(near, "distance", StabilityRule("locally_stable", tail=5)), "lr")
+    assert float(found.boundary) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_exact_lines_of_the_report_are_those_two() -> None:
+    assert float(exact_line("quartic_convergence", {}, {})[0]) == 1
+    assert float(exact_line("quartic_divergence", {}, {})[0]) == 2
 
 
 def test_beyond_two_every_run_diverges_and_below_none() -> None:

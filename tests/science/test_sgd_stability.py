@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
+import xarray as xr
 from packs import grid, train
 
+import phasecube
+from phasecube.analysis.boundary import Edge, upper_boundary
+from phasecube.analysis.lr_stability import StabilityRule, stable
 from phasecube.engine.experiments.sgd_quadratic import SgdQuadratic, SgdQuadraticParams
 from phasecube.engine.streams import Stream
 from phasecube.engine.tasks.sgd_stability import (
@@ -144,6 +151,43 @@ def test_log_norms_of_trained_runs_follow_the_exact_law_of_their_growth() -> Non
         exact = gaussian_growth(lr, 1, 10)
         rate_N = log_norm2_N / (2 * steps)
         assert abs(rate_N.mean() - exact.mean) < SURE * (exact.variance / (32 * steps)) ** 0.5
+
+
+def boundary_of(log_norm2_LN: np.ndarray, lrs: np.ndarray) -> xr.Dataset:
+    holds = xr.DataArray((log_norm2_LN <= 0).astype(float), {"lr": lrs}, ("lr", "seed"))
+    return upper_boundary(holds, "lr")
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+def test_single_runs_end_on_the_line_of_almost_every_run_within_a_cell(batch: int) -> None:
+    """The mean-square line lies 7 to 11 % below it; a cell is 6 %, the catalog's."""
+    exact = gaussian_almost_sure_lr(batch, 10).value
+    lrs = np.geomspace(0.125, 2.0, 48)
+    ratio = lrs[1] / lrs[0]
+    lrs = lrs[np.abs(np.log(lrs / exact)) < 4 * np.log(ratio)]
+    steps, n = 300, 16
+    _, found = train(SgdQuadratic(), grid(lr=list(lrs), seed=range(n)), steps, steps, batch=batch)
+    boundary = boundary_of(found["log_norm2"][:, -1].reshape(len(lrs), n), lrs)
+    # A run's own boundary scatters by sqrt(variance / steps) / slope, .7 of a cell at B = 1; the
+    # median of 16 by a third of that.
+    assert boundary.state == Edge.FOUND
+    assert abs(np.log(float(boundary.boundary) / exact)) < np.log(ratio)
+    assert boundary.low <= exact <= boundary.high
+
+
+@pytest.mark.slow
+def test_the_ready_study_finds_the_exact_line_within_a_cell(tmp_path: Path) -> None:
+    for words in (["new", "sgd_stability"], ["run", "sgd_stability.toml"]):
+        command = [sys.executable, "-m", "phasecube", *words]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=600)
+    ds = phasecube.open(tmp_path / "studies" / "sgd_stability")
+    found = upper_boundary(stable(ds, "log_norm2", StabilityRule(loss_above=0.0)), "lr")
+    exact_B = [gaussian_almost_sure_lr(int(b), 10).value for b in ds.batch.values]
+    cell = np.log(ds.lr.values[1] / ds.lr.values[0])
+    assert (np.abs(np.log(found.boundary.values / exact_B)) < cell).all()
+    assert (found.n_holes == 0).all()
+    # Each interval holds its value with some 95 %.
+    assert ((found.low <= exact_B) & (exact_B <= found.high)).sum() >= 6
 
 
 def test_the_data_set_is_sampled_with_replacement_and_its_boundary_found() -> None:
