@@ -72,6 +72,19 @@ def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_page_on_learning_rate_stability_runs_as_written(tmp_path: Path) -> None:
+    """Its `sh` blocks in order in one empty folder, then its `python` blocks as one program."""
+    page = "docs/lr_stability.md"
+    for command in "\n".join(blocks(page, "sh")).splitlines():
+        done = shell(command, tmp_path)
+        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
+    code = "\n".join(blocks(page, "python"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_slurm_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the imitated Slurm, and on fewer trials: the page's sweep takes minutes."""
     with FakeSlurm(tmp_path / "slurm", FakeCluster(nodes=2, accounting=True)) as slurm:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from synthetic_study import study_dataset
@@ -258,6 +259,13 @@ def test_dask_gives_the_same_numbers() -> None:
     for tail in (1, 2):
         one, two = (lr_sensitivity(d, "loss", tail=tail) for d in (ds, lazy))
         xr.testing.assert_identical(one, two)
+
+
+def test_a_report_of_a_dask_study_is_that_of_the_same_study_in_memory() -> None:
+    ds = sgd_like([1, 2, 4])
+    wanted = request("lr_stability", OPTIONS | {"sensitivity": "log_norm2"})
+    tables = [draw(d, wanted).sections[0].maps[0].table for d in (ds, ds.chunk(lr=2, step=1))]
+    pd.testing.assert_frame_equal(*tables)
 
 
 def test_exact_lines_read_axes_before_what_is_fixed() -> None:
