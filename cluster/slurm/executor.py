@@ -130,10 +130,10 @@ class _Following:
         if again:
             run = next(iter(self.open.values())).run
             plan, status_RF = self.study.plan, self.study.store.read_status()
-            slurm = self.slurm
-            asked = Asked(self.study.path, plan, status_RF, slurm.settings, slurm.flags, run)
+            own = self.slurm
+            asked = Asked(self.study.path, plan, status_RF, own.settings, own.flags, run)
             proposed = propose(asked, again, tasks)
-            send(self.study.path, proposed, slurm.say)
+            send(self.study.path, proposed, own.say)
             if proposed.waiting:
                 n = len(proposed.waiting)
                 self.say_once(f"{n:,} packs wait for room: {proposed.limits.room_reason}")
