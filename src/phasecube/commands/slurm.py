@@ -156,7 +156,7 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
         print(f"{len(proposed.waiting):,} packs would wait: {proposed.limits.room_reason}")
     for array in proposed.arrays:
         sizes = sorted({len(packs) for packs in array.packs})
-        print(f"\narray {array.number}: {len(array.packs):,} tasks of {_span(sizes)} packs each")
+        print(f"\narray {array.number}: {len(array.packs):,} tasks of {_span(sizes)} each")
         if array is proposed.arrays[0]:
             print(batch_script(path, array).rstrip())
     if not proposed.arrays:
@@ -165,7 +165,8 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
 
 
 def _span(sizes: list[int]) -> str:
-    return str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    few = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    return f"{few} {'pack' if few == '1' else 'packs'}"
 
 
 def cancel(arguments: argparse.Namespace) -> int:
