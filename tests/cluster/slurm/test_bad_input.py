@@ -44,7 +44,7 @@ def test_without_slurm_a_dry_run_prints_the_script_and_that_limits_are_unknown(
     stranger: User,
 ) -> None:
     said = stranger.typed("submit", "walk.toml", "--dry-run", "--time", "2h")
-    assert "#SBATCH --time=120" in said and "array 1: 10 tasks of 1 packs each" in said
+    assert "#SBATCH --time=120" in said and "array 1: 10 tasks of 1 pack each" in said
     assert f"warning: scontrol {NOT_HERE}; its limits are not known" in said
     assert not (stranger.path / "jobs").exists()
 

@@ -74,7 +74,7 @@ def test_a_dry_run_leaves_living_tasks_alone_and_sends_nothing(user: User) -> No
     user.typed("submit", "walk.toml", *IDLE)
     user.write(SWEEP.replace("[0.1, 0.2]", "[0.1, 0.15, 0.2]"))
     said = user.typed("submit", "walk.toml", *IDLE, "--dry-run")
-    assert "array 2: 5 tasks of 1 packs each" in said
+    assert "array 2: 5 tasks of 1 pack each" in said
     assert "10 packs are in living tasks and left alone" in said
     assert len(user.queued()) == 10 and len(user.arrays()) == 1
 
