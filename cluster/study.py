@@ -116,7 +116,9 @@ class Study:
         known = self.plan
         plan = self._rebuilt_plan(write=False)
         if not np.array_equal(plan.digests, known.digests):
-            self._write_plan(plan)
+            if self._writes:
+                self._write_plan(plan)
+            self.__dict__["plan"] = plan
 
     def _rebuilt_plan(self, *, write: bool = True) -> Plan:
         store = self.store

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phasecube import api
+from phasecube.cli import main
 from phasecube.cluster import study as study_module
 from phasecube.cluster.failures import INDEX, last_failures, note_failure
 from phasecube.cluster.provenance import append_run, read_runs
@@ -299,6 +300,18 @@ def test_an_experiment_whose_version_rose_is_not_trained_under_old_digests(tmp_p
     code.write_text(code.read_text().replace('name = "toy"', 'name = "toy"\n    version = 2'))
     with pytest.raises(StudyError, match="its store does not hold"):
         Study(study.path).refresh()
+
+
+def test_verify_of_a_study_of_another_version_says_so_and_compares_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(HERE / "toy_experiment.py", tmp_path / "toy_experiment.py")
+    study = Study.create(parse_sweep(sweep_of([0.1]).text, tmp_path, "test"), tmp_path / "s")
+    code = study.path / "code" / "toy_experiment.py"
+    code.write_text(code.read_text().replace('name = "toy"', 'name = "toy"\n    version = 2'))
+    assert main(["verify", str(study.path)]) == 1
+    said = capsys.readouterr()
+    assert "its store does not hold" in said.err and said.out == ""
 
 
 def test_running_the_same_sweep_again_writes_nothing(tmp_path: Path) -> None:

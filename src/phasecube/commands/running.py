@@ -56,7 +56,8 @@ def verify(arguments: argparse.Namespace) -> int:
     """Run some trials again in other company and compare them with the store, bit for bit."""
     from phasecube.cluster.verify import verify_trials
 
-    study = Study(arguments.study)
+    study = Study(arguments.study, writes=False)
+    study.refresh()  # its rows are of today's parameters, or that is said first
     torn = study.store.torn_packs()
     for message in torn.values():
         print(message)
