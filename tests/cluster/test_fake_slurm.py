@@ -207,7 +207,7 @@ def test_requeue_asks_then_kills_then_waits_then_starts_again(two: Lab) -> None:
     assert two.queue() == [f"{job}|0|COMPLETING|None"]
     assert "Restarts=1" in two.said("scontrol", "show", "job", "-o", f"{job}_0")
     two.until_log(f"{job}_0.log", "start 1\n")
-    assert not alive(old)
+    waited_for(lambda: not alive(old))
     log = two.log(f"{job}_0.log")
     assert "DUE TO JOB REQUEUE" in log and log.index("term") < log.index("start 1")
 
@@ -540,7 +540,7 @@ def test_failed_node_requeues_its_tasks_elsewhere(two: Lab) -> None:
     job = two.submit(FOR_EVER, array="0-0")
     task = two.until(f"{job}_0", "RUNNING")
     two.slurm.do("fail_node", node=task["node"])
-    assert not alive(task["pid"])
+    waited_for(lambda: not alive(task["pid"]))
     again = two.until(f"{job}_0", "RUNNING", restarts=1)
     assert again["node"] != task["node"]
     assert "down" in two.said("sinfo", "-h", "-o", "%T")
@@ -604,7 +604,7 @@ def test_dead_controller_is_not_reached_and_leaves_nothing(tmp_path: Path) -> No
     slurm.crash()
     assert it.run("squeue").returncode == 1
     slurm.stop()
-    assert not alive(pid)
+    waited_for(lambda: not alive(pid))
 
 
 def test_forgotten_task_is_unknown_everywhere(tmp_path: Path) -> None:
@@ -612,7 +612,7 @@ def test_forgotten_task_is_unknown_everywhere(tmp_path: Path) -> None:
         job = it.submit(FOR_EVER, array="0-1")
         pid = it.until(f"{job}_0", "RUNNING")["pid"]
         it.slurm.do("forget", task=f"{job}_0")
-        assert not alive(pid)
+        waited_for(lambda: not alive(pid))
         assert it.queue() == [f"{job}|1|RUNNING|None"]
         assert it.said("sacct", "-n", "-P", "-X", "-o", "JobID") == f"{job}_1\n"
         assert it.run("scontrol", "requeue", f"{job}_0").returncode == 1
@@ -634,7 +634,7 @@ def test_task_whose_start_was_not_saved_starts_anew_and_counts_no_restart(two: L
     two.slurm.do("unsaved_start", task=f"{job}_0")
     waited_for(lambda: two.log(f"{job}_0.log") == "restart \n" * 2)
     assert two.task(f"{job}_0")["job_id"] != before["job_id"]
-    assert not alive(before["pid"])
+    waited_for(lambda: not alive(before["pid"]))
 
 
 def test_array_lost_by_a_crash_gives_its_id_to_the_next(two: Lab) -> None:
@@ -683,7 +683,7 @@ def test_stop_kills_processes_that_left_their_session(tmp_path: Path) -> None:
         job = it.submit(body, array="0-0")
         pid = int(waited_for(lambda: it.log("pid").strip()))
         it.until(f"{job}_0", "RUNNING")
-    assert not alive(pid)
+    waited_for(lambda: not alive(pid))
 
 
 def test_controller_and_tasks_die_with_their_parent(tmp_path: Path) -> None:
