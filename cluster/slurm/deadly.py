@@ -11,7 +11,7 @@ from phasecube.cluster.job_state import DEATHS, JobState
 from phasecube.cluster.pack_queue import MAX_DEATHS
 from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.study import Study
-from phasecube.cluster.task_marker import read_marker
+from phasecube.cluster.task_marker import TaskMarker, read_marker
 
 
 def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
@@ -19,21 +19,25 @@ def deadly_packs(study: Study, queue: Queue) -> Mapping[int, Event]:
 
     A failure that the task itself tells of (a full disk, other packages) is no pack's.
     """
-    left_P = steps_left(study.plan, study.store.read_status())
-    deaths: Counter[int] = Counter()
-    last: dict[int, tuple[JobState, str]] = {}
+    ends: list[tuple[TaskMarker, JobState, str]] = []
     for array in queue.arrays:
         for task, (state, said) in array.ended.items():
             if JobState(state) not in DEATHS:
                 continue
             marker = read_marker(study.path, array.number, task)
-            if marker is None or marker.state != "running":
-                continue
-            for pack, left_then in marker.in_hand.items():
-                if not 0 < left_P[pack] == left_then:
-                    continue  # it has come further since
+            if marker is not None and marker.state == "running":
+                ends.append((marker, JobState(state), said))
+    packs = sorted({pack for marker, _, _ in ends for pack in marker.in_hand})
+    if not packs:
+        return {}  # as at nearly every poll: the store is not read for it
+    left_P = steps_left(study.plan, study.store.read_status(packs))
+    deaths: Counter[int] = Counter()
+    last: dict[int, tuple[JobState, str]] = {}
+    for marker, state, said in ends:
+        for pack, left_then in marker.in_hand.items():
+            if 0 < left_P[pack] == left_then:  # it has not come further since
                 deaths[pack] += 1
-                last[pack] = (JobState(state), f"{marker.slurm_id} on {marker.host}: {said}")
+                last[pack] = (state, f"{marker.slurm_id} on {marker.host}: {said}")
     found = {}
     for pack in (p for p, n in deaths.items() if n >= MAX_DEATHS):
         state, said = last[pack]
