@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecube.cluster.job import EngineRequest
+from phasecube.cluster.ranges import ranges_of, ranges_text
 from phasecube.engine.errors import StudyError
 from phasecube.engine.store import write_by_rename
 
@@ -29,8 +30,7 @@ class JobArray:
     """
 
     number: int
-    token: str
-    name: str  # of the job, as squeue shows it: NAME.TOKEN
+    name: str  # of the job, as squeue shows it: NAME.TOKEN, unlike any other's
     path: str  # of the study when it was submitted
     user: str
     submitted: str
@@ -127,25 +127,3 @@ def script_path(study: Path, number: int) -> Path:
 def marker_folder(study: Path, number: int) -> Path:
     """Return the folder of the markers that the tasks of array `number` leave."""
     return study / JOBS / f"{number:04d}"
-
-
-def ranges_text(numbers: Sequence[int]) -> str:
-    """Return ascending numbers in short: "0-3,7"."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ",".join(f"{a}-{b}" if b > a else f"{a}" for a, b in parts)
-
-
-def ranges_of(text: str) -> list[int]:
-    """Return the numbers of "0-3,7" or "0-8:2"; a throttle at the end, "%4", is left out."""
-    found: list[int] = []
-    for part in text.partition("%")[0].split(","):
-        span, _, step = part.partition(":")
-        first, _, last = span.partition("-")
-        if first:
-            found += range(int(first), int(last or first) + 1, int(step or 1))
-    return found

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from phasecube.cluster.stop_signal import StopSignal
-from phasecube.cluster.task_marker import MarkerState, TaskMarker, read_marker, write_marker
+from phasecube.cluster.task_marker import MarkerState, TaskMarker, now, read_marker, write_marker
 from phasecube.engine.errors import PhasecubeError, StoreError, StudyError
 
 NOTICES = (signal.SIGUSR1, signal.SIGUSR2)
@@ -64,12 +64,12 @@ class Task:
         began_s = float(os.environ.get("PHASECUBE_STARTED", time.time()))
         self.last_s = began_s + self.settings["walltime_s"] - self.settings["notice_s"]
         before = read_marker(path, number, self.index)
-        now = _now()
-        fresh = TaskMarker("running", f"{job}_{self.index}", socket.gethostname(), now, now)
+        began = now()
+        fresh = TaskMarker("running", f"{job}_{self.index}", socket.gethostname(), began, began)
         self.marker = fresh
         if before is not None:
             self.marker = replace(
-                before, state="running", slurm_id=fresh.slurm_id, host=fresh.host, started=now,
+                before, state="running", slurm_id=fresh.slurm_id, host=fresh.host, started=began,
                 attempts=before.attempts + 1, in_hand={}, message="",
             )  # fmt: skip
         self.mark()
@@ -132,7 +132,7 @@ class Task:
         executor = create_executor(wanted, resources.threads, resources.device)
 
         def on_change() -> None:
-            self.marker = replace(packs.added_to(before), at=_now())
+            self.marker = replace(packs.added_to(before), at=now())
             self.mark()
 
         before = self.marker
@@ -183,7 +183,7 @@ class Task:
 
     def end(self, state: MarkerState, message: str = "") -> int:
         """Write the end marker and return 0."""
-        self.marker = replace(self.marker, state=state, at=_now(), message=message)
+        self.marker = replace(self.marker, state=state, at=now(), message=message)
         self.mark()
         print(f"phasecube: task {self.marker.slurm_id} {state} {message}".rstrip(), flush=True)
         return 0
@@ -191,7 +191,7 @@ class Task:
     def fail(self, message: str) -> int:
         """Say what is wrong in the log and in the marker, and return 1."""
         print(f"phasecube: {message}", file=sys.stderr, flush=True)
-        self.marker = replace(self.marker, state="failed", at=_now(), message=message)
+        self.marker = replace(self.marker, state="failed", at=now(), message=message)
         try:
             self.mark()
         except StoreError as error:  # a full disk: the log, elsewhere perhaps, has said it
@@ -201,10 +201,6 @@ class Task:
     def mark(self) -> None:
         """Publish the marker."""
         write_marker(self.path, self.array.number, self.index, self.marker)
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ Where a cluster keeps no accounts, it is the only witness of how a task ended.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -39,6 +40,11 @@ class TaskMarker:
     seconds: float = 0.0
     pace: Mapping[str, tuple[int, float]] = field(default_factory=dict)
     message: str = ""
+
+
+def now() -> str:
+    """Return the time as markers and job arrays have it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def write_marker(study: Path, array: int, task: int, marker: TaskMarker) -> None:

@@ -58,13 +58,13 @@ def main() -> int:
     return 0
 
 
-def die_with_parent(parent: int) -> bool:
-    """Ask the kernel to kill this process when its parent dies; False if that happened.
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> bool:
+    """Ask the kernel for signal `number` when the parent dies; return False if it has died.
 
     Linux only. Elsewhere a worker leaves when its stdin ends, after the pack it runs.
     """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
     return os.getppid() == parent
 
 

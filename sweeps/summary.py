@@ -21,7 +21,7 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
     lines += [f"  {d.name:<{width}}  {len(d):>6,} x  {_values(d)}" for d in plan.dims]
     n_cells = int(np.prod([len(d) for d in plan.dims], dtype=np.int64))
     outside = n_cells - len(plan)
-    excluded = f", {_count(outside, 'cell')} outside where / when" if outside else ""
+    excluded = f", {count(outside, 'cell')} outside where / when" if outside else ""
     shared = len(plan) - plan.n_trials
     twice = f", {shared:,} places name a trial named before" if shared else ""
     n_groups = int(plan.group.max()) + 1
@@ -29,7 +29,7 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
     lines += [
         "",
         f"trials     {plan.n_trials:,}{excluded}{twice}",
-        f"packs      {len(plan.packs()):,} of up to {plan.pack_size}, {_count(n_groups, 'shape')}",
+        f"packs      {len(plan.packs()):,} of up to {plan.pack_size}, {count(n_groups, 'shape')}",
         f"steps      {forecast.trial_steps:,} trial-steps",
         f"record     {len(names)} measures at {len(steps)} steps, {steps[0]} to {steps[-1]}:",
         *textwrap.wrap(", ".join(names), 78, initial_indent=" " * 11, subsequent_indent=" " * 11),
@@ -77,7 +77,8 @@ def _values(dim: Dim) -> str:
     return "; ".join(parts) + (f"  (where {conditions})" if conditions else "")
 
 
-def _count(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
+    """Return the number and the noun, in the plural but for one."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 

@@ -27,9 +27,9 @@ from phasecube.cluster.rehearsal.fake_cluster import FakeCluster
 from phasecube.cluster.rehearsal.misfortunes import Misfortunes, UnknownMisfortuneError
 from phasecube.cluster.rehearsal.placing import place
 from phasecube.cluster.rehearsal.state import State
+from phasecube.cluster.worker import die_with_parent
 
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 LEAVING_S = 0.01  # between looks while a task's processes are leaving
 BUSY_S = 0.05  # between looks at clocks and waiting tasks
 REPLY_S = 5.0  # a client that takes no answer for so long is left
@@ -117,11 +117,10 @@ class Controller:
 
 def main(folder: Path, path: str, parent: int) -> int:
     """Be the controller until told to stop; return the exit code."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    lives = die_with_parent(parent, signal.SIGTERM)
     # Orphans of tasks come here, so that none stays a zombie where nobody else reaps.
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
-    if os.getppid() != parent:
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    if not lives:
         return 1
     cluster = FakeCluster.from_json(json.loads((folder / "cluster.json").read_text("utf-8")))
     controller = Controller(State(cluster, path, folder))

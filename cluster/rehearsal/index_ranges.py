@@ -6,6 +6,8 @@ import itertools
 import re
 from collections.abc import Sequence
 
+from phasecube.cluster.ranges import ranges_text
+
 SPAN_OF_STEPS = 10  # Slurm looks for a step only over more than this
 PART = re.compile(r"^(\d+)(?:-(\d+)(?::(\d+))?)?$")
 
@@ -36,13 +38,4 @@ def format_ranges(indices: Sequence[int]) -> str:
     steps = {later - sooner for sooner, later in itertools.pairwise(indices)}
     if len(steps) == 1 and steps != {1} and indices[-1] - indices[0] > SPAN_OF_STEPS:
         return f"{indices[0]}-{indices[-1]}:{steps.pop()}"
-    parts: list[str] = []
-    start = previous = None
-    for index in [*indices, None]:
-        if start is None:
-            start = index
-        elif previous is not None and index != previous + 1:
-            parts.append(str(start) if start == previous else f"{start}-{previous}")
-            start = index
-        previous = index
-    return ",".join(parts)
+    return ranges_text(indices)

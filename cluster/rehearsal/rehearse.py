@@ -8,6 +8,7 @@ the same records, bit for bit.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -114,13 +115,7 @@ def _rehearsal_settings(settings: SlurmSettings) -> SlurmSettings:
     """Return the settings with a walltime that a rehearsal reaches, and a node's interpreter."""
     shorter = {"walltime_s": WALLTIME_S, "notice_s": NOTICE_S, "packs_per_job": 2}
     # Modules and environments of the cluster are not here.
-    return replace(settings, **shorter, setup=(), python=_python(), drift="warn")  # type: ignore[arg-type]
-
-
-def _python() -> str:
-    import sys
-
-    return sys.executable
+    return replace(settings, **shorter, setup=(), python=sys.executable, drift="warn")  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from phasecube.cluster.job_array import ranges_text
 from phasecube.cluster.job_state import JobState
+from phasecube.cluster.ranges import ranges_text
 from phasecube.cluster.slurm.command import slurm
 from phasecube.cluster.slurm.queue import Queue
-from phasecube.cluster.task_marker import TaskMarker, read_marker, write_marker
+from phasecube.cluster.task_marker import TaskMarker, now, read_marker, write_marker
 
 AT_ONCE = 50  # ids in a command line
 CANCELLED = "cancelled before it started"
@@ -32,9 +31,9 @@ def cancel_tasks(study: Path, queue: Queue, tasks: Mapping[int, Sequence[int]]) 
     for array in queue.arrays:
         for task in tasks.get(array.number, ()):
             if read_marker(study, array.number, task) is None:
-                now = time.strftime("%Y-%m-%dT%H:%M:%S")
+                at = now()
                 name = f"{array.slurm_id}_{task}"
-                marker = TaskMarker("stopped", name, "", now, now, 0, message=CANCELLED)
+                marker = TaskMarker("stopped", name, "", at, at, 0, message=CANCELLED)
                 write_marker(study, array.number, task, marker)
     return sum(map(len, tasks.values()))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,10 @@ from phasecube.cluster.pace import measured_pace
 from phasecube.cluster.slurm.limits import Limits, read_limits, user_name
 from phasecube.cluster.slurm.queue import Queue
 from phasecube.cluster.slurm.settings import SlurmSettings
+from phasecube.cluster.task_marker import now
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.plan import Plan
+from phasecube.sweeps.summary import count
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,12 @@ class Asked:
         requested: Mapping[str, EngineRequest],
     ) -> JobArray:
         """Return the array of these tasks, not yet submitted."""
-        token = uuid4().hex[:8]
         return JobArray(
             number=number,
-            token=token,
-            name=f"{self.plan.sweep.name}.{token}",
+            name=f"{self.plan.sweep.name}.{uuid4().hex[:8]}",
             path=str(self.path.resolve()),
             user=user_name(),
-            submitted=time.strftime("%Y-%m-%dT%H:%M:%S"),
+            submitted=now(),
             run=self.run,
             settings=self.settings.to_json(),
             flags=self.flags,
@@ -140,8 +139,3 @@ def forecast_lines(proposed: Proposed, settings: SlurmSettings) -> list[str]:
         kind, each = ("GPU", settings.gpus) if settings.gpus else ("CPU", settings.cpus)
         lines.append(f"about {hours * (each or 1):.3g} {kind}-hours, by measured seconds a step")
     return lines
-
-
-def count(n: int, noun: str) -> str:
-    """Return the number and the noun, in the plural but for one."""
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -9,12 +9,12 @@ from pathlib import Path
 from phasecube.cluster.job_array import (
     JobArray,
     is_elsewhere,
-    ranges_of,
     read_arrays,
     with_ended,
     write_array,
 )
 from phasecube.cluster.job_state import JobState, TaskState
+from phasecube.cluster.ranges import ranges_of
 from phasecube.cluster.slurm.command import (
     AccountingOffError,
     SlurmMissingError,

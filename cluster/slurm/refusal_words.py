@@ -14,6 +14,7 @@ from phasecube.cluster.slurm.offers import (
 )
 from phasecube.cluster.slurm.settings import SlurmSettings, flag_of
 from phasecube.cluster.slurm.text import time_in_words
+from phasecube.sweeps.summary import count
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,6 @@ def _give(key: str) -> str:
 
 def _asked(text: str | int | None) -> str:
     return "" if text is None else f" {text!r}"
-
-
-def _counted(cores: int) -> str:
-    return f"{cores} core{'' if cores == 1 else 's'}"
 
 
 def _in_partition(settings: SlurmSettings) -> str:
@@ -164,7 +161,7 @@ def cores(case: Case) -> str:
     """Say that no node has the cores."""
     where, nodes = _in_partition(case.settings), nodes_offered(case.settings.partition)
     return (
-        f"no node{where} gives a task {_counted(case.settings.cpus)}; ask for less by "
+        f"no node{where} gives a task {count(case.settings.cpus, 'core')}; ask for less by "
         f"{_give('cpus')} (or fewer `processes`){nodes}"
     )
 
@@ -172,7 +169,7 @@ def cores(case: Case) -> str:
 def nowhere(case: Case) -> str:
     """Say that no node has all of it."""
     s = case.settings
-    asked = [_counted(s.cpus)]
+    asked = [count(s.cpus, "core")]
     asked += [] if s.memory_mb is None else [f"{s.memory_mb:,} MB"]
     asked += [] if s.gpus is None else [f"{s.gpus} GPUs"]
     asked += [part for part in (s.gres, s.constraint) if part is not None]

@@ -24,13 +24,14 @@ from phasecube.cluster.slurm.command import (
     slurm,
 )
 from phasecube.cluster.slurm.deadly import deadly_packs
-from phasecube.cluster.slurm.propose import Asked, Proposed, count, forecast_lines, propose
+from phasecube.cluster.slurm.propose import Asked, Proposed, forecast_lines, propose
 from phasecube.cluster.slurm.queue import standing_queue
 from phasecube.cluster.slurm.refusals import explain_refusal, is_limit_of_tasks, is_submit_limit
 from phasecube.cluster.slurm.script import LOGS, batch_script
 from phasecube.cluster.slurm.settings import SlurmSettings
 from phasecube.cluster.study import Study
 from phasecube.engine.store import write_by_rename
+from phasecube.sweeps.summary import count
 
 
 def send(study: Path, proposed: Proposed, say: Callable[[str], None]) -> list[JobArray]:

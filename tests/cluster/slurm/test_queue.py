@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> Path:
 def array_of(study: Path, n_tasks: int = 4, **more: Any) -> JobArray:
     """Return an array of one pack a task, written into the study."""
     fields: dict[str, Any] = {
-        "number": 1, "token": "0123abcd", "name": NAME, "path": str(study.resolve()),
+        "number": 1, "name": NAME, "path": str(study.resolve()),
         "user": "ada", "submitted": "2026-01-01T00:00:00", "run": 1, "settings": {}, "flags": {},
         "environment": {}, "packs": [[task] for task in range(n_tasks)], "slurm_id": "7",
     }  # fmt: skip
