@@ -25,7 +25,7 @@ class Descent:
     def __init__(self, state: PackState) -> None:
         self._state = state
         hyper = hyperparameters(state.trials, state.layout, state.dtype, state.weights_KP.device)
-        self._rule = update_rule(hyper)
+        self._rule = update_rule(hyper, state.lr_factors)
         self._uphill = SharpnessAware(hyper) if hyper.lanes("sam_rho").any() else None
         for name in self._rule.moments:
             # A moment that the lanes' old company did not need is still at zero.

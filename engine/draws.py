@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -112,6 +114,39 @@ def draw(experiment: Experiment[Any], trials: Trials, dtype: torch.dtype) -> Dra
             drawn.data.use(place)
     assert drawn is not None
     return drawn
+
+
+def lr_factors(
+    experiment: Experiment[Any], trials: Trials, layout: WeightLayout
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return what multiplies lr in each trial, shape (K,) for each weight the experiment names.
+
+    Raises ExperimentError for a weight that the model does not have, a factor that is no
+    finite number >= 0, and trials of one pack that name different weights.
+    """
+    if type(experiment).lr_factor is Experiment.lr_factor:
+        return {}
+    rows = [experiment.lr_factor(own_params(experiment, trials, i)) for i in range(len(trials))]
+    names = tuple(rows[0])
+    unknown = sorted(set(names).difference(layout.names))
+    if unknown:
+        raise ExperimentError(
+            f"{experiment.name}: lr_factor() names {', '.join(unknown)}; the trained weights "
+            f"are {', '.join(layout.names)}"
+        )
+    if any(tuple(row) != names for row in rows):
+        raise ExperimentError(
+            f"{experiment.name}: lr_factor() names other weights for other trials of one pack; "
+            "give a factor of 1.0 instead of leaving a weight out"
+        )
+    found = {name: np.array([row[name] for row in rows], np.float64) for name in names}
+    for name, factor_K in found.items():
+        if not (np.isfinite(factor_K) & (factor_K >= 0)).all():
+            raise ExperimentError(
+                f"{experiment.name}: lr_factor() of {name} must be finite and >= 0, "
+                f"got {factor_K.min()} to {factor_K.max()}"
+            )
+    return found
 
 
 def own_params(experiment: Experiment[Any], trials: Trials, index: int) -> Any:

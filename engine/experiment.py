@@ -96,6 +96,14 @@ class Experiment(Generic[P]):
         """Fill the weights in place; by default they stay as the module's constructor drew
         them under a generator seeded from the trial's stream."""
 
+    def lr_factor(self, params: P) -> Mapping[str, float]:  # noqa: ARG002
+        """Return what multiplies the learning rate of each weight it names, 1 for the others.
+
+        As a parameter group of torch.optim with its own lr: decoupled decay is multiplied
+        too. Which weights are named depends on static parameters only.
+        """
+        return {}
+
     def data(self, params: P, stream: Stream) -> dict[str, Tensor]:
         """Return the trial's tensors; equal shapes for equal static parameters."""
         raise NotImplementedError

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from phasecube.engine.draws import draw
+from phasecube.engine.draws import draw, lr_factors
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
+from phasecube.engine.schedules import Lanes
 from phasecube.engine.streams import key_words
 from phasecube.engine.trials import Trials
 from phasecube.engine.weights import WeightLayout
@@ -26,12 +27,13 @@ class PackState:
     """K lanes at one step. Row k of every tensor belongs to `trials[k]` and to no other.
 
     `frozen` holds buffers and untrained parameters; `vector_KV` the varying parameters in
-    the order of `places`.
+    the order of `places`; `lr_factors` what multiplies lr, (K,) for each weight named there.
     """
 
     trials: Trials
     step: int
     layout: WeightLayout
+    lr_factors: Mapping[str, Lanes]
     weights_KP: Tensor
     moments: dict[str, Tensor]
     frozen: dict[str, Tensor]
@@ -61,6 +63,7 @@ class PackState:
             self.trials.take(keep),
             self.step,
             self.layout,
+            {name: factor_K[keep] for name, factor_K in self.lr_factors.items()},
             rows(self.weights_KP),
             {name: rows(t) for name, t in self.moments.items()},
             {name: rows(t) for name, t in self.frozen.items()},
@@ -113,6 +116,7 @@ def build_state(
         trials,
         0,
         drawn.layout,
+        lr_factors(experiment, trials, drawn.layout),
         weights_KP,
         {},
         frozen,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,12 +21,21 @@ class WeightLayout:
     @classmethod
     def of(cls, model: nn.Module) -> WeightLayout:
         """Return the layout of the parameters that require a gradient."""
-        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        trained = {n: p.shape for n, p in model.named_parameters() if p.requires_grad}
+        return cls._side_by_side(trained)
+
+    @classmethod
+    def _side_by_side(cls, shapes: Mapping[str, torch.Size]) -> WeightLayout:
         slices, start = [], 0
-        for weight in trained.values():
-            slices.append(slice(start, start + weight.numel()))
-            start += weight.numel()
-        return cls(tuple(trained), tuple(w.shape for w in trained.values()), tuple(slices))
+        for shape in shapes.values():
+            slices.append(slice(start, start + shape.numel()))
+            start += shape.numel()
+        return cls(tuple(shapes), tuple(shapes.values()), tuple(slices))
+
+    def part(self, names: Sequence[str]) -> WeightLayout:
+        """Return the layout of some of the weights side by side."""
+        shapes = dict(zip(self.names, self.shapes, strict=True))
+        return self._side_by_side({name: shapes[name] for name in names})
 
     @property
     def size(self) -> int:

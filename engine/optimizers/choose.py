@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -10,8 +11,10 @@ import torch
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.optimizers import OPTIMIZERS
 from phasecube.engine.optimizers.clipping import ClippedGradient
+from phasecube.engine.optimizers.per_weight import PerWeight
 from phasecube.engine.optimizers.projection import OrthogonalGradient
 from phasecube.engine.optimizers.rule import Hyperparameters, UpdateRule
+from phasecube.engine.schedules import Lanes
 
 if TYPE_CHECKING:
     from phasecube.engine.trials import Trials
@@ -29,10 +32,15 @@ def hyperparameters(
     return Hyperparameters(trials, layout, dtype, device)
 
 
-def update_rule(hyper: Hyperparameters) -> UpdateRule:
-    """Return the rule that the trials ask for."""
+def update_rule(
+    hyper: Hyperparameters, lr_factors: Mapping[str, Lanes] | None = None
+) -> UpdateRule:
+    """Return the rule that the trials ask for; `lr_factors` as `PerWeight` takes them."""
     module, _, attribute = OPTIMIZERS[hyper.static("optimizer")].path.partition(":")
-    rule: UpdateRule = getattr(importlib.import_module(module), attribute)(hyper)
+    make: Callable[[Hyperparameters], UpdateRule] = getattr(
+        importlib.import_module(module), attribute
+    )
+    rule = PerWeight(make, hyper, lr_factors) if lr_factors else make(hyper)
     if hyper.static("gradient_projection") == "orthogonal":
         rule = OrthogonalGradient(rule, hyper.layout.slices)
     if hyper.lanes("clip_norm").any():  # clipped before it is projected, which keeps its length

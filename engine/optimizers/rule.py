@@ -7,14 +7,14 @@ what the other lanes use.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from phasecube.engine.schedules import Lanes, LaneSchedules
+from phasecube.engine.schedules import Lanes, LaneSchedules, budgets_of
 
 if TYPE_CHECKING:
     from phasecube.engine.trials import Trials
@@ -47,23 +47,34 @@ class UpdateRule(Protocol):
 class Hyperparameters:
     """The run parameters of K lanes: float64 columns, and how to round them to tensors.
 
-    `layout` says where in a lane's row each weight tensor stands.
+    `layout` says where in a lane's row each weight tensor stands; `lr_factor` multiplies lr.
     """
 
     def __init__(
-        self, trials: Trials, layout: WeightLayout, dtype: torch.dtype, device: torch.device
+        self,
+        trials: Trials,
+        layout: WeightLayout,
+        dtype: torch.dtype,
+        device: torch.device,
+        lr_factor: Lanes | float = 1.0,
     ) -> None:
         self._trials = trials
         self.layout = layout
         self.dtype = dtype
         self.device = device
-        self._lr_K = self.lanes("lr")
+        self._lr_K = self.lanes("lr") * lr_factor
         self._schedules = LaneSchedules(
             self.lanes,
             self.static("schedule"),
             int(self.static("steps")),
             self.static("decay_type"),
+            budgets_of(self.static("budgets")),
         )
+
+    def part(self, names: Sequence[str], lr_factor: Lanes | float) -> Hyperparameters:
+        """Return the same for some neighbouring weights only, lr multiplied by `lr_factor`."""
+        layout = self.layout.part(names)
+        return Hyperparameters(self._trials, layout, self.dtype, self.device, lr_factor)
 
     def static(self, name: str) -> Any:
         """Return a parameter that all lanes share."""
