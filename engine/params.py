@@ -27,8 +27,9 @@ class RunParams(Params):
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of training")
     optimizer: str = Field("sgd", description="update rule, a key of OPTIMIZERS")
     lr: float = Field(0.1, ge=0, description="learning rate")
-    schedule: Literal["constant", "cosine", "wsd"] = Field(
-        "constant", description="lr over the run; wsd: warm-up, stable, decay"
+    schedule: Literal["constant", "cosine", "wsd", "wsd_s"] = Field(
+        "constant",
+        description="lr over the run; wsd: warm-up, stable, decay; wsd_s: again to each budget",
     )
     warmup_steps: int = Field(
         0, ge=0, le=2**31 - 1, json_schema_extra=VARIES, description="steps of linear warm-up of lr"
@@ -37,8 +38,12 @@ class RunParams(Params):
         0.1, ge=0, le=1, description="wsd: the last part of all steps, in which lr decays"
     )
     decay_type: Literal["linear", "1-sqrt"] = Field("linear", description="wsd: shape of the decay")
+    budgets: str = Field(
+        "",
+        description='wsd_s: steps at which lr has decayed, "300, 600, 1200"; last: `steps`',
+    )
     final_lr_fraction: float = Field(
-        0.0, ge=0, le=1, description="cosine, wsd: what lr decays to, as a share of lr"
+        0.0, ge=0, le=1, description="cosine, wsd, wsd_s: what lr decays to, as a share of lr"
     )
     momentum: float = Field(0.0, ge=0, lt=1, description="sgd, triple_momentum, muon: momentum")
     nesterov: bool = Field(False, description="sgd, muon: Nesterov momentum")

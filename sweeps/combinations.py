@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 from phasecube.engine.errors import Fault, SpecError
 from phasecube.engine.params import Param
+from phasecube.engine.schedules import schedule_faults
 from phasecube.sweeps.columns import Table, spread
 from phasecube.sweeps.faults import first_few
 from phasecube.sweeps.sweep import Sweep
@@ -17,7 +19,7 @@ MAX_RECORDS = 100_000
 def combination_faults(
     sweep: Sweep, experiment: Any, schema: Mapping[str, Param], places: Mapping[str, str]
 ) -> list[Fault]:
-    """Return the faults of expressions, conditions, cadences, and of `Params.faults`.
+    """Return the faults of expressions, conditions, cadences, schedules, and of `Params.faults`.
 
     `places` says where the file sets each parameter.
     """
@@ -28,7 +30,10 @@ def combination_faults(
     faults = _too_many_records(sweep, table)
     params_type = getattr(experiment, "params_type", None)
     if params_type is not None:
-        faults += _cross_faults(table, params_type, places)
+        names = list(params_type.model_fields)
+        faults += _cross_faults(table, names, lambda v: params_type(**v).faults(), places)
+        names = list(signature(schedule_faults).parameters)
+        faults += _cross_faults(table, names, lambda v: schedule_faults(**v), places)
     return faults
 
 
@@ -49,16 +54,20 @@ def _too_many_records(sweep: Sweep, table: Table) -> list[Fault]:
     return faults
 
 
-def _cross_faults(table: Table, params_type: Any, places: Mapping[str, str]) -> list[Fault]:
-    """Return what `Params.faults` says, asked once per combination of the experiment's own."""
-    names = list(params_type.model_fields)
+def _cross_faults(
+    table: Table,
+    names: Sequence[str],
+    faults_of: Callable[[dict[str, Any]], list[tuple[str, str]]],
+    places: Mapping[str, str],
+) -> list[Fault]:
+    """Return what `faults_of` says, asked once per combination of the parameters `names`."""
     varying = [name for name in names if name in table.columns]
     constants = {name: table.constants[name] for name in names if name not in varying}
     columns = [table.columns[name] for name in varying]
     found: dict[str, list[Fault]] = {}
     for trial in table.combinations(varying)[0]:
         values = {n: c.values[c.codes[trial]] for n, c in zip(varying, columns)}
-        for name, message in params_type(**constants, **values).faults():
+        for name, message in faults_of({**constants, **values}):
             path = places.get(name, f"fixed.{name}")
             found.setdefault(name, []).append(Fault(path, message))
     return [fault for faults in found.values() for fault in first_few(faults)]

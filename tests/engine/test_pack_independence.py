@@ -34,6 +34,7 @@ RULES = {
     "muon": {"optimizer": "muon", "momentum": 0.95, "nesterov": True, "weight_decay": 0.1},
     "cosine": {"optimizer": "adamw", "schedule": "cosine", "warmup_steps": 4},
     "wsd": {"schedule": "wsd", "decay_type": "1-sqrt", "decay_fraction": 0.8},
+    "wsd_s": {"schedule": "wsd_s", "budgets": "8, 20", "decay_fraction": 0.3},
     "clipped": {"clip_norm": 0.3, "momentum": 0.9},
     "sam": {"sam_rho": 0.1, "momentum": 0.9},
     "perpGrad": {"optimizer": "adamw", "lr": 1e-2, "gradient_projection": "orthogonal"},

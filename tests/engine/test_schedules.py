@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
+from phasecube.engine.errors import SpecError
 from phasecube.engine.optimizers import OPTIMIZERS
 from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.params import RunParams
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STEPS = 200
 # A share is a few rounded operations on numbers of order 1, torch's recursion one a step more.
 ROUNDING = STEPS * 2.3e-16
-KINDS = st.sampled_from(["constant", "cosine", "wsd"])
+KINDS = st.sampled_from(["constant", "cosine", "wsd", "wsd_s"])
 DECAYS = st.sampled_from(["linear", "1-sqrt"])
 
 
@@ -99,6 +100,54 @@ def test_one_minus_square_root_is_the_papers() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
 
 
+def test_wsd_s_decays_to_each_budget_and_is_back_at_the_peak_in_it() -> None:
+    """arXiv:2410.05192, section 4: by hand for budgets 20 and 40, a quarter of each decays."""
+    schedule = Schedule("wsd_s", 40, 4, 0.25, "linear", 0.1, (20, 40))
+    first = [1 - 0.9 * k / 5 for k in range(5)]  # the decay to 20 takes the steps 15 to 19
+    second = [1 - 0.9 * k / 10 for k in range(10)]  # the decay to 40 those from 30 on
+    expected = [0.25, 0.5, 0.75] + [1.0] * 12 + first + [1.0] * 10 + second
+    found = [schedule.share(step) for step in range(40)]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING)
+    assert schedule.share(40) == pytest.approx(0.1, abs=1e-15)
+
+
+@pytest.mark.parametrize("decay", ["linear", "1-sqrt"])
+def test_wsd_s_of_one_budget_is_wsd(decay: str) -> None:
+    one = Schedule("wsd_s", STEPS, 7, 0.3, decay, 0.2, (STEPS,))
+    assert shares(one) == shares(Schedule("wsd", STEPS, 7, 0.3, decay, 0.2))
+
+
+def test_until_its_first_budget_wsd_s_is_wsd_of_that_many_steps() -> None:
+    several = Schedule("wsd_s", STEPS, 7, 0.1, budgets=(50, 100, STEPS))
+    short = Schedule("wsd", 50, 7, 0.1)
+    assert shares(several)[:50] == [short.share(step) for step in range(50)]
+
+
+# what is asked: the parameter at fault and what is said of it
+WSD_S_FAULTS = {
+    'budgets = ""': ("budgets", "wsd_s takes steps that rise, as in \"300, 600, 1200\"; got ''"),
+    'budgets = "50, many"': ("budgets", 'as in "300, 600, 1200"; got'),
+    'budgets = "50, 50, 100"': ("budgets", "steps that rise"),
+    'budgets = "0, 100"': ("budgets", "steps that rise"),
+    'budgets = "50, 90"': ("budgets", "the last budget is the run's end: steps = 100, got 90"),
+    'budgets = "95, 100"': (
+        "decay_fraction",
+        "the decay to 100 would begin before budget 95, where the last ended",
+    ),
+}
+
+
+@pytest.mark.parametrize("asked", WSD_S_FAULTS)
+def test_budgets_that_no_schedule_has_are_a_fault_of_the_file(asked: str) -> None:
+    head = 'name = "toy"\nexperiment = "linear_teacher"\n[fixed]\nsteps = 100\n'
+    with pytest.raises(SpecError) as raised:
+        expand(parse_sweep(f'{head}schedule = "wsd_s"\n{asked}\n', ROOT))
+    (fault,) = raised.value.faults
+    parameter, message = WSD_S_FAULTS[asked]
+    assert fault.path == f"fixed.{parameter}" and message in fault.message
+    expand(parse_sweep(f'{head}schedule = "wsd"\n{asked}\n', ROOT))  # no other schedule minds
+
+
 @given(
     KINDS, DECAYS, st.integers(1, 10**6), st.integers(0, 2 * 10**6), st.floats(0, 1),
     st.floats(0, 1), st.floats(0, 2),
@@ -106,7 +155,8 @@ def test_one_minus_square_root_is_the_papers() -> None:
 def test_a_share_lies_between_zero_and_one_whatever_is_asked(
     kind: str, decay: str, steps: int, warmup: int, fraction: float, final: float, place: float
 ) -> None:
-    schedule = Schedule(kind, steps, warmup, fraction, decay, final)
+    budgets = (max(1, steps // 3), steps) if steps > 1 else (steps,)
+    schedule = Schedule(kind, steps, warmup, fraction, decay, final, budgets)
     assert 0 <= schedule.share(int(place * steps)) <= 1 + 1e-15
 
 

@@ -13,7 +13,7 @@ from phasecube.sweeps.sweep import parse_sweep, read_sweep
 FOLDER = Path(__file__).parent
 HEAD = 'name = "toy"\nexperiment = "my_experiment.py:Toy"\n'
 PARAMETERS = (
-    "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, clip_norm, "
+    "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, budgets, clip_norm, "
     "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, "
     "heads, independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, "
     "sam_rho, schedule, seed, state_block_size, state_code, state_min_size, steps, warmup_steps, "
