@@ -74,6 +74,15 @@ class Trial(Protocol):
     def model(self, *inputs: Any) -> Any:
         """Return the module's output under this trial's weights."""
 
+    def at(self, weights: Mapping[str, Tensor]) -> Trial:
+        """Return the same trial (data, buffers, random numbers) at other weights.
+
+        Weights that are not named stay. So `experiment.loss(trial.at(w))` is the loss of the
+        step's batch as a function of w, and torch.func.grad, jvp and vjp work on it, in
+        `measure` too. There the module is in eval mode: nn.Dropout and the running
+        statistics of a BatchNorm act as they do in evaluation; all else is as in training.
+        """
+
 
 class Experiment(Generic[P]):
     """One trial of training: a model, its data, a loss and measures. Stateless.

@@ -13,6 +13,9 @@ from torch.func import functional_call
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.streams import Stream
 
+Tensors = Mapping[str, Tensor]
+Call = Callable[[Tensors, tuple[Any, ...]], Any]
+
 
 class LaneParams:
     """A trial's parameters as attributes: plain values, and a 0-d tensor for each varying one."""
@@ -35,33 +38,59 @@ class LaneParams:
 
 
 class LaneTrial:
-    """One trial at one step; `gradient` is that of the step's loss and stands in `measure` only."""
+    """One trial at one step; `gradient` is that of the step's loss and stands in `measure` only.
+
+    `call` runs the module under any weights; `model` does so under the trial's own.
+    """
 
     def __init__(
         self,
         params: LaneParams,
-        data: Mapping[str, Tensor],
-        weights: Mapping[str, Tensor],
+        data: Tensors,
+        weights: Tensors,
         rng: Stream,
-        model: Callable[..., Any],
-        gradient: Mapping[str, Tensor] | None = None,
+        call: Call,
+        gradient: Tensors | None = None,
+        model: Callable[..., Any] | None = None,
     ) -> None:
         self.params = params
         self.data = data
         self.weights = weights
         self.rng = rng
+        self._call = call
         self._model = model
         self._gradient = gradient
 
     def model(self, *inputs: Any) -> Any:
         """Return the module's output under this trial's weights."""
-        return self._model(*inputs)
+        if self._model is not None:
+            return self._model(*inputs)
+        return self._call(self.weights, inputs)
+
+    def at(self, weights: Tensors) -> LaneTrial:
+        """Return the same trial at other weights; those not named stay."""
+        for name, tensor in weights.items():
+            if name not in self.weights:
+                raise ValueError(
+                    f"trial.at(): there is no trained weight {name!r}; there are: "
+                    f"{', '.join(self.weights)}"
+                )
+            if tensor.shape != self.weights[name].shape:
+                raise ValueError(
+                    f"trial.at(): {name} must have shape {tuple(self.weights[name].shape)}, "
+                    f"got {tuple(tensor.shape)}"
+                )
+        moved = {**self.weights, **weights}
+        return LaneTrial(self.params, self.data, moved, self.rng, self._call)
 
     @property
-    def gradient(self) -> Mapping[str, Tensor]:
+    def gradient(self) -> Tensors:
         """Return the gradient of the step's loss by weight name."""
         if self._gradient is None:
-            raise AttributeError("trial.gradient stands in measure() only; loss() has none yet")
+            raise AttributeError(
+                "trial.gradient stands in measure() only, at the trial's own weights; "
+                "loss() and trial.at() have none"
+            )
         return self._gradient
 
 
@@ -77,20 +106,19 @@ class LaneCode:
 
     def trial(
         self,
-        weights: Mapping[str, Tensor],
-        frozen: Mapping[str, Tensor],
+        weights: Tensors,
+        frozen: Tensors,
         vector_V: Tensor,
-        data: Mapping[str, Tensor],
+        data: Tensors,
         key_2: Tensor,
         step: Tensor,
-        gradient: Mapping[str, Tensor] | None = None,
+        gradient: Tensors | None = None,
     ) -> LaneTrial:
         """Return the trial of one lane."""
-        both = {**weights, **frozen}
 
-        def model(*inputs: Any) -> Any:
-            return functional_call(self.model, both, inputs)
+        def call(weights: Tensors, inputs: tuple[Any, ...]) -> Any:
+            return functional_call(self.model, {**weights, **frozen}, inputs)
 
         params = LaneParams(self.static, self.places, vector_V)
         rng = Stream.traced(key_2, step, self.dtype)
-        return LaneTrial(params, data, weights, rng, model, gradient)
+        return LaneTrial(params, data, weights, rng, call, gradient)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.func import grad_and_value, vmap
+from torch.func import functional_call, grad_and_value, vmap
 
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import seed_of
@@ -234,7 +234,10 @@ class Sequential:
     def _trial(self, weights: Tensors, gradient: Tensors | None) -> LaneTrial:
         state = self._state
         rng = Stream.traced(state.keys_K2[0], state.steps_K[0], state.dtype)
-        return LaneTrial(self._params, self._data, weights, rng, self._model, gradient)
+        return LaneTrial(self._params, self._data, weights, rng, self._call, gradient, self._model)
+
+    def _call(self, weights: Tensors, inputs: tuple[Any, ...]) -> Any:
+        return functional_call(self._model, {**weights, **self._frozen}, inputs)
 
 
 def _loss(code: LaneCode, weights: Tensors, *rest: Any) -> Tensor:
