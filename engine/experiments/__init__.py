@@ -10,4 +10,5 @@ EXPERIMENTS = {
     "linear_teacher": f"{_HERE}.linear_teacher:LinearTeacher",
     "sgd_quadratic": f"{_HERE}.sgd_quadratic:SgdQuadratic",
     "scalar_quartic": f"{_HERE}.scalar_quartic:ScalarQuartic",
+    "mlp_regression": f"{_HERE}.mlp_regression:MlpRegression",
 }
