@@ -184,7 +184,7 @@ def _trace(
         torch.stack(losses),
         torch.stack(gradients),
         {name: t.clone() for name, t in lanes.state.frozen.items()},
-        lanes.engine.measure(own, gradients[-1]) if own else {},
+        lanes.measure(own, gradients[-1]) if own else {},
     )
 
 

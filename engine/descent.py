@@ -40,6 +40,17 @@ class Descent:
         state.step += 1
         state.steps_K.add_(1)
 
+    def update(self, engine: Gradients, gradient_KP: Tensor) -> Tensor:
+        """Return what the coming step adds to the weights, [K, P]; nothing is changed."""
+        state = self._state
+        gradient_KP = gradient_KP.clone()
+        if self._uphill is not None:
+            gradient_KP = self._uphill_gradient(self._uphill, engine, gradient_KP)
+        weights_KP = state.weights_KP.clone()
+        moments = {name: tensor.clone() for name, tensor in state.moments.items()}
+        self._rule.update(weights_KP, gradient_KP, moments, state.step)
+        return weights_KP - state.weights_KP
+
     def _uphill_gradient(
         self, uphill: SharpnessAware, engine: Gradients, gradient_KP: Tensor
     ) -> Tensor:

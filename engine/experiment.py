@@ -43,6 +43,8 @@ class Measure:
     unit: str = "1"
     dim: str | None = None
     recorded: bool = True  # by default; a costly measure says False and is asked for by name
+    cost: float = 0.0  # of one value, about, in gradients of the step's loss
+    of_update: bool = False  # whether it reads `trial.update`, which takes a step to know
 
 
 class Trial(Protocol):
@@ -66,6 +68,20 @@ class Trial(Protocol):
     @property
     def gradient(self) -> Mapping[str, Tensor]:
         """Return the gradient of the step's loss by weight name; in `measure` only."""
+
+    @property
+    def moments(self) -> Mapping[str, Mapping[str, Tensor]]:
+        """Return what the optimizer keeps, as "first" and "second" of Adam, before the coming
+        step, by weight name; in `measure` only, and empty where it keeps nothing."""
+
+    @property
+    def update(self) -> Mapping[str, Tensor]:
+        """Return what the coming step will add to each weight; in `measure` only, where a
+        wanted measure is declared with `of_update`."""
+
+    @property
+    def step(self) -> Tensor:
+        """Return the number of updates made so far, a 0-d int64 tensor."""
 
     @property
     def rng(self) -> Stream:

@@ -14,6 +14,7 @@ from phasecube.engine.experiment import Experiment
 from phasecube.engine.streams import Stream
 
 Tensors = Mapping[str, Tensor]
+Known = Mapping[str, Any]
 Call = Callable[[Tensors, tuple[Any, ...]], Any]
 
 
@@ -38,9 +39,10 @@ class LaneParams:
 
 
 class LaneTrial:
-    """One trial at one step; `gradient` is that of the step's loss and stands in `measure` only.
+    """One trial at one step.
 
-    `call` runs the module under any weights; `model` does so under the trial's own.
+    `call` runs the module under any weights; `model` does so under the trial's own. `known`
+    holds what stands in `measure` only: "gradient", "moments" and, where asked for, "update".
     """
 
     def __init__(
@@ -49,17 +51,19 @@ class LaneTrial:
         data: Tensors,
         weights: Tensors,
         rng: Stream,
+        step: Tensor,
         call: Call,
-        gradient: Tensors | None = None,
+        known: Known | None = None,
         model: Callable[..., Any] | None = None,
     ) -> None:
         self.params = params
         self.data = data
         self.weights = weights
         self.rng = rng
+        self.step = step
         self._call = call
         self._model = model
-        self._gradient = gradient
+        self._known = known or {}
 
     def model(self, *inputs: Any) -> Any:
         """Return the module's output under this trial's weights."""
@@ -81,17 +85,38 @@ class LaneTrial:
                     f"got {tuple(tensor.shape)}"
                 )
         moved = {**self.weights, **weights}
-        return LaneTrial(self.params, self.data, moved, self.rng, self._call)
+        return LaneTrial(self.params, self.data, moved, self.rng, self.step, self._call)
 
     @property
     def gradient(self) -> Tensors:
         """Return the gradient of the step's loss by weight name."""
-        if self._gradient is None:
+        found: Tensors = self._in_measure("gradient")
+        return found
+
+    @property
+    def moments(self) -> Mapping[str, Tensors]:
+        """Return what the optimizer keeps, by its name for it and by weight name."""
+        found: Mapping[str, Tensors] = self._in_measure("moments")
+        return found
+
+    @property
+    def update(self) -> Tensors:
+        """Return what the coming step will add to each weight."""
+        if "gradient" in self._known and "update" not in self._known:
             raise AttributeError(
-                "trial.gradient stands in measure() only, at the trial's own weights; "
-                "loss() and trial.at() have none"
+                "trial.update stands only where a wanted measure is declared with "
+                "Measure(..., of_update=True), because it takes a step to know"
             )
-        return self._gradient
+        found: Tensors = self._in_measure("update")
+        return found
+
+    def _in_measure(self, name: str) -> Any:
+        if name not in self._known:
+            raise AttributeError(
+                f"trial.{name} stands in measure() only, at the trial's own weights; loss() and "
+                "trial.at() have none"
+            )
+        return self._known[name]
 
 
 @dataclass(frozen=True)
@@ -112,7 +137,7 @@ class LaneCode:
         data: Tensors,
         key_2: Tensor,
         step: Tensor,
-        gradient: Tensors | None = None,
+        known: Known | None = None,
     ) -> LaneTrial:
         """Return the trial of one lane."""
 
@@ -121,4 +146,4 @@ class LaneCode:
 
         params = LaneParams(self.static, self.places, vector_V)
         rng = Stream.traced(key_2, step, self.dtype)
-        return LaneTrial(params, data, weights, rng, call, gradient)
+        return LaneTrial(params, data, weights, rng, step, call, known)

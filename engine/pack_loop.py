@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.descent import Descent
 from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
+from phasecube.engine.measures import reads_update
 from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Outcome
 from phasecube.engine.recording import Recorder, Rows, engine_values
@@ -142,5 +143,7 @@ class Group:
         found = engine_values(wanted, losses_K, gradient_KP, self.state.weights_KP)
         own = wanted.difference(ENGINE_MEASURES)
         if own:
-            found |= self._engine.measure(own, gradient_KP)
+            reads = reads_update(self._experiment, own)
+            update_KP = self._descent.update(self._engine, gradient_KP) if reads else None
+            found |= self._engine.measure(own, gradient_KP, update_KP)
         return {name: value[: self.n_lanes].cpu().numpy() for name, value in found.items()}

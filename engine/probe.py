@@ -14,6 +14,7 @@ from torch import Tensor
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.descent import Descent
 from phasecube.engine.experiment import Experiment
+from phasecube.engine.measures import reads_update
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_state import build_state
 from phasecube.engine.record import Engine
@@ -41,6 +42,7 @@ class TrialSteps:
         choice: EngineChoice,
         device: torch.device,
     ) -> None:
+        self._experiment = experiment
         self.n_lanes = len(trials)
         trials = trials.take(with_spare(choice, np.arange(len(trials))))
         self.state, model = build_state(experiment, trials, device)
@@ -54,6 +56,12 @@ class TrialSteps:
         keep(gradient_KP)
         self._descent.step(self.engine, gradient_KP)
         return losses_K
+
+    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
+        """Return the wanted measures at the lanes' step."""
+        reads = reads_update(self._experiment, wanted)
+        update_KP = self._descent.update(self.engine, gradient_KP) if reads else None
+        return self.engine.measure(wanted, gradient_KP, update_KP)
 
     def rate(self) -> float:
         """Return trial-steps per second: lanes over the fastest of a few steps."""

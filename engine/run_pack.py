@@ -17,6 +17,7 @@ from phasecube.engine.errors import CheckpointError, StoreError
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.function_pack import run_functions
 from phasecube.engine.function_trial import FunctionExperiment
+from phasecube.engine.measures import labels
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_loop import Group, Watch
 from phasecube.engine.pack_state import build_state
@@ -70,8 +71,8 @@ def run_pack(
             tell=tell,
             on_failure=on_failure,
         )
-    labels = {name: _labels(experiment, trials, name) for name in rule.vectors}
-    recorder = Recorder(record, rule, stop, choice.engine, labels)
+    found = {name: _labels(experiment, trials, name) for name in rule.vectors}
+    recorder = Recorder(record, rule, stop, choice.engine, found)
     run = _PackRun(experiment, trials, recorder, choice, torch.device(device), checkpoints)
     run.on_record, run.on_failure = on_record, on_failure
     run.watch = Watch(signal, trial_walltime_s, checkpoint_every_s, run.count, run.save)
@@ -79,7 +80,7 @@ def run_pack(
 
 
 def _labels(experiment: Experiment[Any], trials: Trials, measure: str) -> tuple[str, ...]:
-    return experiment.labels(measure, own_params(experiment, trials, 0))
+    return labels(experiment, measure, own_params(experiment, trials, 0))
 
 
 class _PackRun:

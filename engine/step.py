@@ -15,12 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
+from torch.utils._pytree import tree_map
 
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import seed_of
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
-from phasecube.engine.lane_trial import LaneCode, LaneParams, LaneTrial
+from phasecube.engine.lane_trial import Known, LaneCode, LaneParams, LaneTrial
+from phasecube.engine.measures import general_values, split
 from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
@@ -53,8 +55,13 @@ class StepEngine(Protocol):
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the losses [K] and gradients [K, P] at the state's step."""
 
-    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
-        """Return the wanted measures of the experiment, [K] or [K, labels]."""
+    def measure(
+        self, wanted: frozenset[str], gradient_KP: Tensor, update_KP: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return the wanted measures of the experiment, [K] or [K, labels].
+
+        `update_KP` is what the coming step adds, for measures that read it.
+        """
 
 
 def step_engine(
@@ -109,7 +116,9 @@ class _Vmapped:
         state = self._state
         return frozen, state.vector_KV, state.data, state.keys_K2, state.steps_K
 
-    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
+    def measure(
+        self, wanted: frozenset[str], gradient_KP: Tensor, update_KP: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the wanted measures; buffers that a measure changes are thrown away."""
         state, code = self._state, self._measured
         if wanted not in self._measures:
@@ -119,12 +128,11 @@ class _Vmapped:
 
             self._measures[wanted] = vmap(lane_measures, randomness="error")
         frozen = {name: t.clone() for name, t in state.frozen.items()}
-        views = state.layout.views
+        known = _known(state, gradient_KP, update_KP)
+        weights = state.layout.views(state.weights_KP)
         code.model.eval()
         with torch.no_grad():
-            return self._measures[wanted](
-                views(state.weights_KP), *self._inputs(frozen), views(gradient_KP)
-            )
+            return self._measures[wanted](weights, *self._inputs(frozen), known)
 
 
 class VmapForward(_Vmapped):
@@ -208,15 +216,16 @@ class Sequential:
         batched = [None if g is None else g.unsqueeze(0) for g in found]
         return loss.detach().unsqueeze(0), _joined(batched, [t.unsqueeze(0) for t in self._tensors])
 
-    def measure(self, wanted: frozenset[str], gradient_KP: Tensor) -> dict[str, Tensor]:
+    def measure(
+        self, wanted: frozenset[str], gradient_KP: Tensor, update_KP: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """Return the wanted measures; buffers that a measure changes are put back."""
-        state = self._state
-        gradient = {name: view[0] for name, view in state.layout.views(gradient_KP).items()}
+        known = tree_map(lambda t: t[0], _known(self._state, gradient_KP, update_KP))
         before = {name: t.clone() for name, t in self._frozen.items()}
         weights = {name: t.detach() for name, t in self._weights.items()}
         self._model.eval()
         with torch.no_grad():
-            found = chosen_measures(self._experiment, self._trial(weights, gradient), wanted)
+            found = chosen_measures(self._experiment, self._trial(weights, known), wanted)
             for name, tensor in self._frozen.items():
                 tensor.copy_(before[name])
         return {name: value.unsqueeze(0) for name, value in found.items()}
@@ -231,10 +240,12 @@ class Sequential:
                 kept.copy_(found.detach())
                 setattr(module, leaf, kept)
 
-    def _trial(self, weights: Tensors, gradient: Tensors | None) -> LaneTrial:
+    def _trial(self, weights: Tensors, known: Known | None) -> LaneTrial:
         state = self._state
         rng = Stream.traced(state.keys_K2[0], state.steps_K[0], state.dtype)
-        return LaneTrial(self._params, self._data, weights, rng, self._call, gradient, self._model)
+        return LaneTrial(
+            self._params, self._data, weights, rng, state.steps_K[0], self._call, known, self._model
+        )
 
     def _call(self, weights: Tensors, inputs: tuple[Any, ...]) -> Any:
         return functional_call(self._model, {**weights, **self._frozen}, inputs)
@@ -260,7 +271,9 @@ def chosen_measures(
     experiment: Experiment[Any], trial: LaneTrial, wanted: frozenset[str]
 ) -> dict[str, Tensor]:
     """Return exactly the wanted measures; raise ExperimentError for one that is not given."""
-    found = experiment.measure(trial, wanted)
+    own, general = split(experiment, wanted)
+    found = dict(experiment.measure(trial, own)) if own else {}
+    found |= general_values(experiment, trial, general)
     missing = sorted(wanted - found.keys())
     if missing:
         raise ExperimentError(
@@ -268,6 +281,16 @@ def chosen_measures(
             "wanted measure"
         )
     return {name: torch.as_tensor(found[name]) for name in sorted(wanted)}
+
+
+def _known(state: PackState, gradient_KP: Tensor, update_KP: Tensor | None) -> Known:
+    """Return what measures may know of the lanes' step beside their weights."""
+    views = state.layout.views
+    known: dict[str, Any] = {
+        "gradient": views(gradient_KP),
+        "moments": {name: views(rows_KP) for name, rows_KP in state.moments.items()},
+    }
+    return known if update_KP is None else {**known, "update": views(update_KP)}
 
 
 def _joined(found: Any, like: Any) -> Tensor:

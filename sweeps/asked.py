@@ -7,6 +7,7 @@ from typing import Any
 
 from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import ENGINE_MEASURES, Measure
+from phasecube.engine.measures import GENERAL_MEASURES
 from phasecube.sweeps.analyses import ANALYSES
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.faults import suggest
@@ -20,7 +21,10 @@ _AXES = ("x", "y", "over", "select")
 def measures_known(experiment: Any) -> dict[str, Measure]:
     """Return every measure a sweep over `experiment` may name; the engine's own come first."""
     own = hasattr(experiment, "params_type")  # a function reports all its measures itself
-    return {**(ENGINE_MEASURES if own else {}), **experiment.measures}
+    if not own:
+        return dict(experiment.measures)
+    general = {name: measure for name, (measure, _) in GENERAL_MEASURES.items()}
+    return {**ENGINE_MEASURES, **general, **experiment.measures}
 
 
 def asked_faults(file: SweepFile, dims: Sequence[Dim], experiment: Any | None) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phasecube.engine.experiment import Measure
+from phasecube.engine.measures import labels as measure_labels
 from phasecube.engine.record import RecordRule
 from phasecube.sweeps.asked import measures_known
 from phasecube.sweeps.sections import Cadence, RecordSection
@@ -51,7 +52,7 @@ def record_rule(
         for trial in trials:
             own = experiment.params_type
             params = own(**{n: trial[n] for n in own.model_fields})
-            labels.update(dict.fromkeys(experiment.labels(name, params)))
+            labels.update(dict.fromkeys(measure_labels(experiment, name, params)))
         vectors[name] = tuple(labels)
     steps = step_grid(section.steps, lengths)
     vector_steps = step_grid(section.vector_steps or section.steps, lengths)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from phasecube.engine.errors import ExperimentError, Fault, SpecError
+from phasecube.engine.measures import is_general
 from phasecube.engine.record import StopRule, Target
 from phasecube.sweeps.asked import asked_faults, measures_known
 from phasecube.sweeps.axis import Axis, Dim
@@ -106,7 +107,13 @@ def _meaning(
     schema = None if experiment is None else schema_of(experiment, named)
     by_path = parsed(file, faults)
     used = frozenset(name for e in by_path.values() for name in e.names)
-    measures = {} if experiment is None else measures_known(experiment)
+    # A general measure takes its name from an axis only where it is asked for.
+    asked = file.record.measures or ()
+    measures = {
+        name: measure
+        for name, measure in ({} if experiment is None else measures_known(experiment)).items()
+        if name in asked or not is_general(experiment, name)
+    }
     taken = frozenset(measures) | {m.dim for m in measures.values() if m.dim is not None}
     meaning = Meaning(file, schema, used, taken, faults)
     fixed = meaning.fixed()

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from phasecube.engine.errors import SpecError
+from phasecube.engine.experiment import ENGINE_MEASURES
+from phasecube.engine.measures import GENERAL_MEASURES
 from phasecube.sweeps.plan import expand
 from phasecube.sweeps.sweep import parse_sweep, read_sweep
 
 FOLDER = Path(__file__).parent
 HEAD = 'name = "toy"\nexperiment = "my_experiment.py:Toy"\n'
+MEASURES = ", ".join(sorted({*ENGINE_MEASURES, *GENERAL_MEASURES, "costly", "norms", "val_loss"}))
 PARAMETERS = (
     "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, budgets, clip_norm, "
     "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, "
@@ -321,7 +324,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "measure": (
         '[record]\nmeasures = ["val_los"]',
         [
-            "record.measures[0]: unknown measure 'val_los'; did you mean 'val_loss'? known are: costly, gradient_norm, norms, train_loss, val_loss, weight_norm"
+            f"record.measures[0]: unknown measure 'val_los'; did you mean 'val_loss'? known are: {MEASURES}"
         ],
     ),
     "target": (
