@@ -11,7 +11,10 @@
                             stable, and to where       loss_above, converged_below, tail,
                                                        exact, sensitivity
 
-All take title, x, y, over (axes reduced, by default seed) and select (axes fixed at a
+    kind = "slices"         one measure along an axis  as lines with intervals
+    kind = "trajectories"   one measure over steps     as lines with bands
+
+The maps take title, x, y, over (axes reduced, by default seed) and select (axes fixed at a
 value); an axis that nothing names makes one panel per value. docs/analysis.md explains
 each option.
 """
@@ -28,10 +31,10 @@ from pydantic import TypeAdapter, ValidationError
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.lr_stability import StabilityRule
 from phasecube.analysis.phase_diagram import Statistic, default_axes
+from phasecube.analysis.plots import PLOT_KINDS, options_type
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.analyses import ANALYSES
 
-Kind = Literal["grokking", "phase_diagram", "curves", "lr_stability"]
 Scale = Literal["linear", "log"]
 
 
@@ -39,7 +42,7 @@ Scale = Literal["linear", "log"]
 class Request:
     """One analysis to draw. `x` and `y` None: the first two axes of the sweep."""
 
-    kind: Kind
+    kind: str
     title: str = ""
     x: str | None = None
     y: str | None = None
@@ -57,6 +60,7 @@ class Request:
     stability: StabilityRule = field(default_factory=StabilityRule)
     exact: tuple[str, ...] = ()
     sensitivity: str | None = None  # of which measure
+    options: Any = None  # of a kind that is drawn as plots, not as maps
     impossible: str = ""  # why it cannot be drawn
 
     def axes(self, ds: xr.Dataset) -> tuple[str | None, str | None]:
@@ -88,9 +92,11 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
             f"the analysis {kind} does not take {', '.join(unknown)}; "
             f"it takes {', '.join(sorted(ANALYSES[kind]))}"
         )
-    for name in ("over", "measures", "exact"):
+    for name in ("over", "measures", "exact", "reference"):
         if isinstance(given.get(name), str):
             given[name] = [given[name]]
+    if kind in PLOT_KINDS:
+        return Request(kind, str(given.get("title", "")), options=_validated(kind, given))
     if kind == "grokking":
         threshold = given.pop("threshold", None)
         rule = {name: given.pop(name) for name in list(given) if name in _RULE_OPTIONS}
@@ -100,10 +106,22 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
     if kind == "lr_stability":
         given["y"] = given.pop("lr", "lr")
         given["stability"] = {n: given.pop(n) for n in list(given) if n in _STABILITY_OPTIONS}
+    found: Request = _validated(kind, {"kind": kind, **given})
+    return found
+
+
+def _validated(kind: str, given: Mapping[str, Any]) -> Any:
+    """Return the options as their dataclass; raise StudyError naming those of the wrong type."""
+    type_ = TypeAdapter(options_type(kind)) if kind in PLOT_KINDS else _VALIDATE
     try:
-        return _VALIDATE.validate_python({"kind": kind, **given})
+        return type_.validate_python(dict(given))
     except ValidationError as error:
-        faults = (f"{e['loc'][-1]}: {e['msg']}, got {e['input']!r}" for e in error.errors())
+        faults = (
+            f"{e['loc'][-1]} is missing"
+            if e["type"] == "missing"
+            else f"{e['loc'][-1]}: {e['msg']}, got {e['input']!r}"
+            for e in error.errors()
+        )
         raise StudyError(f"the analysis {kind} cannot be drawn: {'; '.join(faults)}") from error
 
 

@@ -35,6 +35,7 @@ from phasecube.analysis.phase_diagram import (
     phase_map,
     value_map,
 )
+from phasecube.analysis.plots import PLOT_KINDS, Plot, draw_plots
 from phasecube.engine.errors import StudyError
 
 MAX_PANELS = 12
@@ -86,12 +87,17 @@ class Drawn:
     heading: str
     sections: tuple[Section, ...]
     note: str = ""
+    plots: tuple[Plot, ...] = ()
 
 
 def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
     """Return the maps of a request, one section per panel; raise StudyError if it cannot be."""
     if wanted.impossible:
         raise StudyError(wanted.impossible)
+    if wanted.kind in PLOT_KINDS:
+        plots = draw_plots(wanted.kind, ds, wanted.options)
+        heading = wanted.title or (plots[0].title if plots else wanted.kind.replace("_", " "))
+        return Drawn(heading, (), plots=plots)
     x, y = wanted.axes(ds)
     measures = _measures(ds, wanted)
     panels = arrange(ds, x, y, measures=measures, select=wanted.select, over=wanted.over)

@@ -1,14 +1,15 @@
-"""Print-ready figures: phase maps, onset and value maps, learning curves. The only matplotlib.
+"""Print-ready figures: phase maps, onset and value maps, learning curves.
 
 Cells are drawn side by side at equal size, whatever the spacing of the axis, so that every
 trial can be read; ticks carry the values. Colours keep their order of lightness in a
 greyscale print, and letters and hatches say the same again. Nothing here judges: the maps
-come from `phase_diagram`.
+come from `phase_diagram`. Figures without cells are made in `line_figures`.
 """
 
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,12 @@ _STYLE: Any = {
     "svg.fonttype": "none",
 }
 INCH_MM = 25.4
+CAPTION = "caption"
+
+
+def styled() -> Any:
+    """Return the context in which a figure takes the style of print."""
+    return mpl.rc_context(_STYLE)
 
 
 def shades(values: np.ndarray, *, log: bool) -> list[tuple[str, str]]:
@@ -93,7 +100,7 @@ def _norm(values: np.ndarray, *, log: bool) -> Normalize:
 
 def phase_figure(panel: Panel, cells: xr.Dataset, caption: str) -> Figure:
     """Return the map of phases: letter and share in each cell, hatched where none is known."""
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure, axes = _map_axes(panel, cells.phase)
         keys: dict[str, Look] = {f"{k.letter} {p.name.lower()}": k for p, k in FOUR_LOOKS.items()}
         drawn = []
@@ -106,7 +113,7 @@ def phase_figure(panel: Panel, cells: xr.Dataset, caption: str) -> Figure:
         if (cells.state == CellState.PARTLY_RUN).any():
             handles.append(_corner_key())
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)
-        _caption(figure, caption)
+        add_caption(figure, caption)
     return figure
 
 
@@ -124,7 +131,7 @@ def value_figure(
     """
     values = np.asarray(cells.value.values, np.float64)
     norm = _norm(values, log=log)
-    with mpl.rc_context(_STYLE):
+    with styled():
         figure, axes = _map_axes(panel, cells.value)
         keys: dict[str, Look] = {}
         looks = shades(values, log=log)
@@ -151,7 +158,7 @@ def value_figure(
             handles.append(_corner_key())
         if handles:
             figure.legend(handles=handles, loc="outside upper left", ncols=3, frameon=False)
-        _caption(figure, caption)
+        add_caption(figure, caption)
     return figure
 
 
@@ -161,7 +168,7 @@ def curves_figure(
     """Return learning curves, one small plot for each (title, bands), equal scales."""
     n_columns = min(3, max(1, len(bands)))
     n_rows = -(-len(bands) // n_columns)
-    with mpl.rc_context(_STYLE):
+    with styled():
         size = (min(6.9, 0.9 + 2.2 * n_columns), 0.9 + 1.7 * n_rows)
         figure = Figure(figsize=size, layout="constrained")
         grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
@@ -182,7 +189,7 @@ def curves_figure(
         figure.supylabel(y_label, fontsize=8)
         handles, labels = grid.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper right", ncols=len(labels), frameon=False)
-        _caption(figure, caption)
+        add_caption(figure, caption)
     return figure
 
 
@@ -190,7 +197,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write stem.pdf and stem.png (300 dpi), byte for byte the same for the same figure."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     pdf, png = stem.with_suffix(".pdf"), stem.with_suffix(".png")
-    with mpl.rc_context(_STYLE):
+    with styled():
         # One layout serves both files, and the caption that hangs below the figure.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
@@ -202,6 +209,28 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
             )
             path.write_bytes(content.getvalue())
     return pdf, png
+
+
+def as_svg(figure: Figure, salt: str) -> str:
+    """Return a figure without its caption as an SVG element for a page.
+
+    `salt` keeps its ids apart from those of other figures on the page.
+    """
+    with styled(), mpl.rc_context({"svg.hashsalt": salt}):
+        for text in list(figure.texts):
+            if text.get_gid() == CAPTION:
+                text.remove()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        box = figure.get_tightbbox().padded(0.04)
+        content = io.StringIO()
+        metadata = {"Date": None, "Creator": None}
+        figure.savefig(content, format="svg", metadata=metadata, bbox_inches=box)
+    written = content.getvalue()
+    used = set(re.findall(r"#([\w-]+)", written))
+    # The others only name groups, alike in every figure.
+    written = re.sub(r' id="([\w.-]+)"', lambda m: m[0] if m[1] in used else "", written)
+    return written[written.index("<svg") :]
 
 
 def _map_axes(panel: Panel, grid: xr.DataArray) -> tuple[Figure, Any]:
@@ -283,7 +312,17 @@ def _corner_key() -> Any:
     )
 
 
-def _caption(figure: Figure, caption: str) -> None:
+def add_caption(figure: Figure, caption: str) -> None:
+    """Write a caption below a figure, as wide as it is."""
     width_in = figure.get_size_inches()[0]
     lines = textwrap.wrap(caption, int(width_in * 19))
-    figure.text(0.01, -0.01, "\n".join(lines), fontsize=6.5, va="top", ha="left", color="#333333")
+    figure.text(
+        0.01,
+        -0.01,
+        "\n".join(lines),
+        fontsize=6.5,
+        va="top",
+        ha="left",
+        color="#333333",
+        gid=CAPTION,
+    )

@@ -30,6 +30,7 @@ from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
 from phasecube.analysis.page_curves import curves_of
 from phasecube.analysis.page_map import place_map
 from phasecube.analysis.phase_diagram import sweep_dims
+from phasecube.analysis.plots import Plot
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -86,7 +87,10 @@ def write_pages(ds: xr.Dataset, wanted: Sequence[Request], facts: Facts, folder:
                 for m in section.maps
             ]
             sections.append({"key": key, "section": section, "maps": maps})
-        analyses.append({"heading": found.heading, "notes": notes, "sections": sections})
+        plots = [_plot(folder, f"{number}-{plot.name}", plot) for plot in found.plots]
+        analyses.append(
+            {"heading": found.heading, "notes": notes, "sections": sections, "plots": plots}
+        )
     page = _environment().get_template("report.html")
     html = page.render(
         ds=ds.attrs,
@@ -157,16 +161,26 @@ def parameter(ds: xr.Dataset, name: str) -> xr.DataArray | None:
 
 def _map(folder: Path, stem: str, drawn: Map) -> dict[str, Any]:
     figures.save(drawn.figure(), folder / "figures" / stem)
+    return {"map": drawn, **_table(folder, stem, drawn.table)}
+
+
+def _plot(folder: Path, stem: str, drawn: Plot) -> dict[str, Any]:
+    figures.save(drawn.figure(), folder / "figures" / _slug(stem))
+    picture = Markup(figures.as_svg(drawn.figure(), stem))  # noqa: S704 - matplotlib escapes
+    return {"plot": drawn, "picture": picture, **_table(folder, _slug(stem), drawn.table)}
+
+
+def _table(folder: Path, stem: str, table: pd.DataFrame) -> dict[str, Any]:
+    """Write a table as CSV; return what the page shows of it."""
     rows = io.StringIO()
-    drawn.table.to_csv(rows, index=False, quoting=csv.QUOTE_MINIMAL)
+    table.to_csv(rows, index=False, quoting=csv.QUOTE_MINIMAL)
     (folder / "tables" / f"{stem}.csv").write_text(rows.getvalue(), encoding="utf-8")
-    shown = drawn.table.head(TABLE_ROWS)
+    shown = table.head(TABLE_ROWS)
     return {
         "stem": stem,
-        "map": drawn,
         "columns": list(shown.columns),
         "rows": [[_cell_text(v) for v in row] for row in shown.itertuples(index=False)],
-        "more": len(drawn.table) - len(shown),
+        "more": len(table) - len(shown),
     }
 
 

@@ -23,6 +23,18 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "phase_diagram": _MAP
     | {"measure", "statistic", "threshold", "quantity", "above", "sustained", "scale"},
     "curves": _MAP | {"measures", "scale"},
+    "slices": frozenset(
+        {
+            *("title", "measure", "x", "by", "over", "select", "step", "statistic", "times"),
+            *("reference", "x_scale", "scale", "fit"),
+        }
+    ),
+    "trajectories": frozenset(
+        {
+            *("title", "measure", "by", "over", "select", "times", "reference"),
+            *("step_scale", "scale"),
+        }
+    ),
     "lr_stability": (_MAP - {"y"})
     | {
         "lr",
@@ -35,3 +47,8 @@ ANALYSES: Mapping[str, frozenset[str]] = {
         "sensitivity",
     },
 }
+
+# Without these there is nothing to draw.
+REQUIRED: Mapping[str, tuple[str, ...]] = {"slices": ("measure", "x"), "trajectories": ("measure",)}
+# Kinds that are lines: to them the labels of a vector measure are an axis too.
+LINES = frozenset({"slices", "trajectories"})

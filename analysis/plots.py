@@ -1,0 +1,44 @@
+"""Analyses that are plots and no maps of cells: what each is made of, and where it lives."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A module has a frozen dataclass `Options` and draw(ds, options) -> tuple[Plot, ...].
+PLOT_KINDS: Mapping[str, str] = {
+    "slices": "phasecube.analysis.slices",
+    "trajectories": "phasecube.analysis.trajectories",
+}
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot: its caption, the numbers in it as a table, and the figure for page and print.
+
+    `name` is the stem of its files.
+    """
+
+    name: str
+    title: str
+    caption: str
+    table: pd.DataFrame
+    figure: Callable[[], Figure]
+
+
+def options_type(kind: str) -> Any:
+    """Return the dataclass of the options that a kind of PLOT_KINDS takes."""
+    return importlib.import_module(PLOT_KINDS[kind]).Options
+
+
+def draw_plots(kind: str, ds: Any, options: Any) -> tuple[Plot, ...]:
+    """Return the plots of a kind; raise StudyError where the study cannot answer."""
+    found: tuple[Plot, ...] = importlib.import_module(PLOT_KINDS[kind]).draw(ds, options)
+    return found

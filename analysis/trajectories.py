@@ -1,0 +1,140 @@
+"""The analysis `trajectories`: a measure against the step, one line per value of an axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from phasecube.analysis.bands import seed_band
+from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.lines import MAX_PLOTS, STEPS, Bundle, evaluated, plots_of
+from phasecube.analysis.plots import Plot
+from phasecube.engine.errors import StudyError
+from phasecube.engine.record import Outcome
+
+WIDENING = 4  # gaps between records that grow by more than this are drawn logarithmic
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is drawn; docs/analysis.md says what each option means."""
+
+    measure: str
+    by: str | None = None
+    title: str = ""
+    over: tuple[str, ...] = ("seed",)
+    select: Mapping[str, Any] = field(default_factory=dict)
+    times: str | None = None
+    reference: tuple[str, ...] = ()
+    step_scale: Literal["linear", "log"] | None = None
+    scale: Literal["linear", "log"] = "linear"
+
+
+def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
+    """Return one plot for each place on the axes that no option names, at most MAX_PLOTS."""
+    measures = [str(n) for n, v in ds.data_vars.items() if set(STEPS) & set(v.dims)]
+    if options.measure not in measures:
+        raise StudyError(f"the study recorded no {options.measure!r}; it has {', '.join(measures)}")
+    values = ds[options.measure]
+    dim = next(d for d in STEPS if d in values.dims)
+    plots = plots_of(
+        ds, values, along=None, by=options.by, over=options.over, select=options.select
+    )
+    found = []
+    for place, (fixed, lines) in enumerate(islice(plots, MAX_PLOTS)):
+        tables = [_table(line, dim, options) for line in lines]
+        found.append(_plot(place, fixed, lines, tables, options, ds))
+    return tuple(found)
+
+
+def _table(line: Bundle, dim: str, options: Options) -> pd.DataFrame:
+    """Return median, range and references at each step with a value."""
+    curves = line.values.transpose("member", dim).rename({dim: "step"})
+    if dim != "step":
+        curves = curves.assign_coords(step=line.numbers[dim])
+    n = curves.sizes["step"]
+    at_step = Bundle(
+        line.places, line.values, line.outcome, {**line.numbers, "step": curves.step.values}
+    )
+    factor = np.ones(n) if options.times is None else evaluated(options.times, at_step, n)
+    band = seed_band(curves * xr.DataArray(factor, dims="step"), line.label)
+    columns: dict[str, Any] = {name: [v] * len(band.steps) for name, v in line.places.items()}
+    columns |= {"step": band.steps, "median": band.middle, "low": band.low, "high": band.high}
+    kept = np.isin(curves.step.values, band.steps)
+    columns |= {f"reference {t}": evaluated(t, at_step, n)[kept] for t in options.reference}
+    return pd.DataFrame(columns)
+
+
+def _plot(
+    place: int,
+    fixed: Mapping[str, Any],
+    lines: Sequence[Bundle],
+    tables: Sequence[pd.DataFrame],
+    options: Options,
+    ds: xr.Dataset,
+) -> Plot:
+    from phasecube.analysis import line_figures
+
+    title = ", ".join(f"{n} = {format_value(v)}" for n, v in fixed.items())
+    measured = name_and_unit(ds[options.measure])
+    n = max((line.values.sizes["member"] for line in lines), default=1)
+    caption = f"Median and range of {n} trials at each step." if n > 1 else "One trial a line."
+    caption += " A line ends where its trials did." if len(lines) > 1 else ""
+    whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+    def figure() -> Any:
+        drawn: list[line_figures.DrawnLine] = []
+        shared: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for line, table in zip(lines, tables, strict=True):
+            at, value, low, high = (
+                np.asarray(table[c], np.float64) for c in ("step", "median", "low", "high")
+            )
+            own = []
+            for text in options.reference:
+                found = (at, np.asarray(table[f"reference {text}"]))
+                if _shared(text, tables):
+                    shared[text] = max(shared.get(text, found), found, key=_length)
+                else:
+                    own.append(found)
+            drawn.append(
+                line_figures.DrawnLine(
+                    *(line.label, at, value, low, high),
+                    references=tuple(own),
+                    framed=bool((line.outcome != Outcome.DIVERGED).any()),
+                )
+            )
+        x = line_figures.Side("step", _log_step(options, tables))
+        label = measured if options.times is None else f"{measured} × {options.times}"
+        return line_figures.line_figure(
+            *(drawn, x, line_figures.Side(label, options.scale == "log"), caption),
+            title=title,
+            points=False,
+            shared=[(text, *found) for text, found in shared.items()],
+            reference_label=", ".join(t for t in options.reference if t not in shared),
+        )
+
+    heading = f"{measured} over the steps" + (f", {title}" if title else "")
+    return Plot(f"trajectories_{options.measure}_{place}", heading, caption, whole, figure)
+
+
+def _length(found: tuple[np.ndarray, np.ndarray]) -> int:
+    return len(found[0])
+
+
+def _shared(text: str, tables: Sequence[pd.DataFrame]) -> bool:
+    """Return whether a reference is one number for all lines."""
+    values = [table[f"reference {text}"].unique() for table in tables]
+    return len(np.unique(np.concatenate(values))) <= 1
+
+
+def _log_step(options: Options, tables: Sequence[pd.DataFrame]) -> bool:
+    if options.step_scale is not None:
+        return options.step_scale == "log"
+    gaps = np.diff(np.asarray(tables[0].step)) if tables else np.zeros(0)
+    return bool(len(gaps) > 2 and gaps[-1] > WIDENING * gaps[0])
