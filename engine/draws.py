@@ -1,12 +1,12 @@
 """Initial weights and data of a pack's trials, each drawn once.
 
-Trials that differ in their optimizer only share both; so do all seeds where nothing
-random is drawn.
+Trials share what depends on none of the parameters in which they differ: `init` and
+`data` are watched for those they read. So do all seeds where nothing random is drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -19,28 +19,37 @@ from torch import Tensor, nn
 
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
+from phasecube.engine.reads import Reads, watched
 from phasecube.engine.streams import Stream
 from phasecube.engine.trials import Trials
 from phasecube.engine.weights import WeightLayout, frozen_tensors
 
-Key = tuple[Any, ...]  # seed, and the experiment's own varying parameters
-
 
 class Distinct:
-    """Things drawn once for each key, and which of them each trial uses."""
+    """Things drawn from trials, each once, and which of them each trial uses.
+
+    What reads some parameters and finds the same values reads on alike, so a thing drawn
+    for one trial is that of every trial with the values that were read.
+    """
 
     def __init__(self) -> None:
         self.found: list[Any] = []
-        self._place: dict[Key, int] = {}
+        self._places: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
         self._index: list[int] = []
 
-    def place(self, key: Key) -> int | None:
-        """Return the place of what was drawn for a key, or for all seeds."""
-        return self._place.get(key, self._place.get((None, *key[1:])))
+    def place(self, values: Mapping[str, Any]) -> int | None:
+        """Return the place of what was drawn for a trial with these parameters."""
+        for names, places in self._places.items():
+            place = places.get(tuple(values[name] for name in names))
+            if place is not None:
+                return place
+        return None
 
-    def add(self, key: Key, thing: Any, *, any_seed: bool) -> int:
-        """Keep what was drawn for a key and return its place."""
-        place = self._place[(None, *key[1:]) if any_seed else key] = len(self.found)
+    def add(self, values: Mapping[str, Any], read: Iterable[str], thing: Any) -> int:
+        """Keep what was drawn and depends on the parameters `read` alone; return its place."""
+        names = tuple(sorted(read))
+        places = self._places.setdefault(names, {})
+        place = places[tuple(values[name] for name in names)] = len(self.found)
         self.found.append(thing)
         return place
 
@@ -86,29 +95,30 @@ def draw(experiment: Experiment[Any], trials: Trials, dtype: torch.dtype) -> Dra
     """Return the initial weights and data of all trials; torch's own generator is put back."""
     own = [name for name in experiment.params_type.model_fields if name in trials.varying]
     default_init = type(experiment).init is Experiment.init
-    columns = [trials.varying[name] for name in own]
-    seeds = trials.varying.get("seed")
     drawn: Drawn | None = None
     with _global_generator_kept():
         for i in range(len(trials)):
-            seed = int(trials.static["seed"] if seeds is None else seeds[i])
-            key = (seed, *(column[i] for column in columns))
-            # The constructor sees static parameters only.
-            start_key = (seed,) if default_init else key
-            start = None if drawn is None else drawn.weights.place(start_key)
+            values = {name: trials.varying[name][i] for name in own}
+            seeds = trials.varying.get("seed")
+            values["seed"] = int(trials.static["seed"] if seeds is None else seeds[i])
+            start = None if drawn is None else drawn.weights.place(values)
             if drawn is None or start is None:
-                with _Draws(seed, "init") as draws:
+                with _Draws(values, own, "init") as draws:
+                    # The constructor sees static parameters only.
                     model = experiment.model(own_params(experiment, trials, i)).to(dtype)
-                    experiment.init(model, own_params(experiment, trials, i), draws.stream)
+                    if not default_init:
+                        params = watched(own_params(experiment, trials, i), draws.reads)
+                        experiment.init(model, params, draws.stream)
                 drawn = drawn or Drawn(model, WeightLayout.of(model))
                 row_P = drawn.layout.flatten(dict(model.named_parameters())).detach()
-                start = drawn.weights.add(start_key, row_P, any_seed=not draws.any)
-                drawn.frozen.add(start_key, frozen_tensors(model), any_seed=not draws.any)
-            place = drawn.data.place(key)
+                start = drawn.weights.add(values, draws.read, row_P)
+                drawn.frozen.add(values, draws.read, frozen_tensors(model))
+            place = drawn.data.place(values)
             if place is None:
-                with _Draws(seed, "data") as draws:
-                    found = experiment.data(own_params(experiment, trials, i), draws.stream)
-                place = drawn.data.add(key, _cast(found, dtype), any_seed=not draws.any)
+                with _Draws(values, own, "data") as draws:
+                    params = watched(own_params(experiment, trials, i), draws.reads)
+                    found = experiment.data(params, draws.stream)
+                place = drawn.data.add(values, draws.read, _cast(found, dtype))
             drawn.weights.use(start)
             drawn.frozen.use(start)
             drawn.data.use(place)
@@ -168,20 +178,24 @@ def seed_of(seed: int, purpose: str, step: int | None = None) -> int:
 
 
 class _Draws:
-    """Gives a trial's stream, seeds torch's own generator, and sees whether either was used."""
+    """Gives a trial's stream, seeds torch's own generator, and sees what the draw depends on."""
 
-    def __init__(self, seed: int, purpose: str) -> None:
-        self.stream = Stream(seed)
-        self.any = True
-        torch.default_generator.manual_seed(seed_of(seed, purpose))
+    def __init__(self, values: Mapping[str, Any], own: Sequence[str], purpose: str) -> None:
+        self.reads = Reads()
+        self.stream = Stream(values["seed"])
+        self.read: set[str] = set()
+        self._own = own
+        torch.default_generator.manual_seed(seed_of(values["seed"], purpose))
         self._before = torch.default_generator.get_state()
 
     def __enter__(self) -> _Draws:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.read = self.reads.among(self._own)
         moved = not torch.equal(self._before, torch.default_generator.get_state())
-        self.any = moved or self.stream.drawn
+        if moved or self.stream.drawn:
+            self.read.add("seed")
 
 
 @contextmanager
