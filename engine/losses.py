@@ -49,6 +49,25 @@ def cross_entropy(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
     return (shifted_RC.exp().sum(-1).log() - correct_R).mean()
 
 
+def cross_entropy_and_log_z(logits_RC: Tensor, labels_R: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean softmax cross-entropy in nats, and log Z of each row, [rows].
+
+    Z is the softmax's denominator. The fused kernel of one pass, for many classes;
+    `cross_entropy` is the one that rounds each operation.
+    """
+    log_z_R = logits_RC.logsumexp(-1)
+    correct_R = logits_RC.gather(-1, labels_R.unsqueeze(-1)).squeeze(-1)
+    return (log_z_R - correct_R).mean(), log_z_R
+
+
+def z_loss(log_z_R: Tensor) -> Tensor:
+    """Return the mean of (log Z)^2, which keeps the logits from drifting away together.
+
+    Reference: Chowdhery et al. 2022, arXiv:2204.02311 (PaLM), section 5, weight 1e-4.
+    """
+    return log_z_R.square().mean()
+
+
 def stablemax_cross_entropy(logits_RC: Tensor, labels_R: Tensor) -> Tensor:
     """Return the cross-entropy of s(x) / sum s(x), s(x) = x + 1 for x >= 0 else 1 / (1 - x).
 

@@ -7,6 +7,7 @@ _HERE = "phasecube.engine.experiments"
 EXPERIMENTS = {
     "modular_arithmetic": f"{_HERE}.modular_arithmetic:ModularArithmetic",
     "lazy_to_rich": f"{_HERE}.lazy_to_rich:LazyToRich",
+    "language_model": f"{_HERE}.language_model:LanguageModel",
     "linear_teacher": f"{_HERE}.linear_teacher:LinearTeacher",
     "sgd_quadratic": f"{_HERE}.sgd_quadratic:SgdQuadratic",
     "scalar_quartic": f"{_HERE}.scalar_quartic:ScalarQuartic",

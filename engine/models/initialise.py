@@ -23,8 +23,9 @@ def gromov_std(width: int) -> float:
 
 @torch.no_grad()
 def fill_normal(model: nn.Module, std: Mapping[str, float], stream: Stream) -> None:
-    """Draw each weight from N(0, std[name]^2), one stream for each name."""
-    for name, weight in model.named_parameters():
+    """Draw each weight named in `std` from N(0, std[name]^2), one stream for each name."""
+    for name in std:
+        weight = model.get_parameter(name)
         weight.copy_(torch.as_tensor(stream.normal(f"init {name}", tuple(weight.shape))))
         weight.mul_(std[name])
 
