@@ -12,4 +12,8 @@ EXPERIMENTS = {
     "sgd_quadratic": f"{_HERE}.sgd_quadratic:SgdQuadratic",
     "scalar_quartic": f"{_HERE}.scalar_quartic:ScalarQuartic",
     "mlp_regression": f"{_HERE}.mlp_regression:MlpRegression",
+    "boxed_quadratic": f"{_HERE}.boxed_quadratic:BoxedQuadratic",
+    "river_valley": f"{_HERE}.river_valley:RiverValley",
+    "bigram_table": f"{_HERE}.bigram_table:BigramTable",
+    "opposing_signals": f"{_HERE}.opposing_signals:OpposingSignals",
 }

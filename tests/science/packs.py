@@ -29,6 +29,7 @@ def train(
     trials: list[dict[str, Any]],
     steps: int,
     every: int = 1,
+    lanes: int = 32,
     **fixed: Any,
 ) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
     """Return the record steps and every scalar measure as [trials, steps]."""
@@ -40,7 +41,7 @@ def train(
     scalars = [*ENGINE_MEASURES, *(n for n, m in experiment.measures.items() if m.dim is None)]
     rule = RecordRule(np.arange(0, steps + 1, every), tuple(scalars), dtype="float64")
     record = PackRecord.empty(len(rows), rule)
-    choice = EngineChoice(Engine.VMAP_FORWARD, min(len(rows), 32), False, "asked for by a test")
+    choice = EngineChoice(Engine.VMAP_FORWARD, min(len(rows), lanes), False, "asked for by a test")
     settled = run_pack(
         experiment,
         Trials(np.arange(len(rows)), static, varying),

@@ -2,76 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from packs import grid, train
-from torch import Tensor, nn
 
-from phasecube.engine.experiment import Experiment, Measure, Params
+from phasecube.engine.experiments.boxed_quadratic import BoxedQuadratic
 from phasecube.engine.optimizers.choose import hyperparameters, update_rule
 from phasecube.engine.params import RunParams
+from phasecube.engine.schedules import Schedule
 from phasecube.engine.trials import Trials
 from phasecube.engine.weights import WeightLayout
 
-DIMENSION = 50
-DECAY = 2.0
 LR = 1e-2
 STEPS = 4000
 ANY = st.floats(-1e3, 1e3)
 LANES = 5
-
-
-class Quadratic(Experiment[Params]):
-    """|x - c|^2 / 2 from x = c_0, both N(0, 1): about a third of c lies within the box of 1/2."""
-
-    name = "quadratic_in_a_box"
-    params_type = Params
-    defaults: ClassVar[dict[str, Any]] = {
-        "optimizer": "lion",
-        "beta2": 0.99,
-        "lr": LR,
-        "weight_decay": DECAY,
-        "dtype": "float64",
-    }
-    measures: ClassVar[dict[str, Measure]] = {
-        "deviation": Measure("largest distance of a coordinate from its place in the box"),
-        "extent": Measure("largest coordinate, in units of the box"),
-        "inside": Measure("largest gradient of a coordinate inside the box"),
-        "outward": Measure("smallest pull outwards of a coordinate on the box"),
-        "at_border": Measure("coordinates on the box"),
-    }
-
-    def model(self, params: Params) -> nn.Module:
-        module = nn.Module()
-        module.x = nn.Parameter(torch.zeros(DIMENSION))
-        return module
-
-    def init(self, model: nn.Module, params: Params, stream: Any) -> None:
-        with torch.no_grad():
-            model.x.copy_(torch.as_tensor(stream.normal("start", (DIMENSION,))))
-
-    def data(self, params: Params, stream: Any) -> dict[str, Tensor]:
-        return {"centre": torch.as_tensor(stream.normal("centre", (DIMENSION,)))}
-
-    def loss(self, trial: Any) -> Tensor:
-        return (trial.weights["x"] - trial.data["centre"]).square().sum() / 2
-
-    def measure(self, trial: Any, wanted: frozenset[str]) -> dict[str, Tensor]:
-        x, centre = trial.weights["x"], trial.data["centre"]
-        gradient = x - centre
-        border = centre.abs() > 1 / DECAY
-        return {
-            "deviation": (x - centre.clamp(-1 / DECAY, 1 / DECAY)).abs().max(),
-            "extent": (DECAY * x).abs().max(),
-            "inside": torch.where(border, 0.0, gradient.abs()).max(),
-            "outward": torch.where(border, -gradient * x.sign(), torch.inf).min(),
-            "at_border": border.sum().to(x.dtype),
-        }
 
 
 @given(
@@ -102,7 +50,7 @@ def test_whatever_the_gradient_a_weight_nears_the_box_by_its_share(
 
 
 def test_at_a_constant_rate_the_limit_is_the_centre_cut_to_the_box_within_the_rate() -> None:
-    _, found = train(Quadratic(), grid(seed=[0, 1, 2], lr=[LR, LR / 4]), STEPS, STEPS)
+    _, found = train(BoxedQuadratic(), grid(seed=[0, 1, 2], lr=[LR, LR / 4]), STEPS, STEPS)
     rates = np.array([LR, LR / 4] * 3)
     ratio = found["deviation"][:, -1] / rates
     assert ((ratio >= 0.5) & (ratio <= 2)).all(), ratio
@@ -111,7 +59,7 @@ def test_at_a_constant_rate_the_limit_is_the_centre_cut_to_the_box_within_the_ra
 @pytest.fixture(scope="module")
 def decayed() -> dict[str, np.ndarray]:
     schedule = {"schedule": "wsd", "decay_fraction": 1.0}  # linear to zero from the first step on
-    _, found = train(Quadratic(), grid(seed=[0, 1, 2]), STEPS, STEPS, **schedule)
+    _, found = train(BoxedQuadratic(), grid(seed=[0, 1, 2]), STEPS, STEPS, **schedule)
     return {name: curve[:, -1] for name, curve in found.items()}
 
 
@@ -122,11 +70,33 @@ LEFT = 2 * LR / STEPS * 10
 
 def test_at_a_rate_that_falls_to_zero_the_limit_is_the_centre_cut_to_the_box(decayed) -> None:
     assert decayed["deviation"].max() <= LEFT
-    assert decayed["extent"] == pytest.approx(1.0, abs=1e-9)
+    assert decayed["box_excess"] == pytest.approx(0.0, abs=1e-9)
 
 
 def test_the_limit_is_a_kkt_point(decayed) -> None:
-    assert (decayed["at_border"] > 10).all()
-    assert (decayed["at_border"] < DIMENSION - 10).all()
-    assert decayed["inside"].max() <= LEFT
-    assert decayed["outward"].min() > 0
+    """The gradient is zero inside the box, and on it pulls outwards: sign(gradient) = -sign(x)."""
+    assert decayed["inside_gradient"].max() <= LEFT
+    assert decayed["outward_pull"].min() > 0 and np.isfinite(decayed["outward_pull"]).all()
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_run_from_far_outside_enters_the_box_by_its_share_at_every_step(schedule: str) -> None:
+    decays = [1.0, 4.0]
+    trials = grid(weight_decay=decays, seed=[0, 1])
+    _, found = train(BoxedQuadratic(), trials, 400, schedule=schedule, start_scale=10.0, lr=LR)
+    shape = Schedule(schedule, 400)
+    kept_R400 = np.array(
+        [[1 - LR * shape.share(t) * trial["weight_decay"] for t in range(400)] for trial in trials]
+    )
+    excess = found["box_excess"]
+    # Coordinates are at most 40 times the box: a few roundings of such numbers.
+    assert (excess[:, 1:] - kept_R400 * excess[:, :-1]).max() <= 1e-12
+    assert (excess[:, 0] > 5).all() and (excess[:, -1] < 0.2 * excess[:, 0]).all()
+
+
+def test_with_independent_decay_the_box_is_the_rate_over_the_decay() -> None:
+    settings = {"independent_weight_decay": True, "schedule": "wsd", "decay_fraction": 1.0}
+    _, found = train(
+        BoxedQuadratic(), grid(lr=[LR], weight_decay=[2 * LR]), STEPS, STEPS, **settings
+    )
+    assert found["deviation"][0, -1] <= LEFT and abs(found["box_excess"][0, -1]) <= 1e-9
