@@ -152,7 +152,10 @@ def frame(plan: Plan, store: Store, status_RF: npt.NDArray[np.int32]) -> xr.Data
             (len(layout.rule.steps),),
             dtype,
         )
-        data[name] = _lazy((*grid.dims, "step"), rows, _measure_attrs(layout.measures[name]))
+        attrs = _measure_attrs(layout.measures[name])
+        if name in layout.rule.cadences:
+            attrs["cadence_steps"] = layout.rule.cadences[name].tolist()
+        data[name] = _lazy((*grid.dims, "step"), rows, attrs)
     for name, labels in layout.rule.vectors.items():
         measure = layout.measures[name]
         dim = measure.dim or f"{name}_label"

@@ -21,7 +21,7 @@ import numpy as np
 import xarray as xr
 
 from phasecube.analysis.intervals import bootstrap
-from phasecube.analysis.order_parameters import curve, final_value, initial_value
+from phasecube.analysis.order_parameters import curve, final_value, initial_value, taken
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -52,10 +52,12 @@ class StabilityRule:
 def tail_mean(ds: xr.Dataset, measure: str, tail: int) -> xr.DataArray:
     """Return the mean of the last `tail` records of each trial that ended in good order.
 
-    NaN for the others. -inf, as of a logarithm that underflowed, stays -inf.
+    Records are those at which `measure` was taken. NaN for other trials. -inf, as of a logarithm
+    that underflowed, stays -inf.
     """
     if tail == 1:
         return final_value(ds, measure).astype(np.float64)  # reads one record, not the curves
+    ds = taken(ds, measure)
     values = curve(ds, measure)
     position_S = xr.DataArray(np.arange(ds.sizes["step"]), dims="step")
     if values.chunks is not None:

@@ -104,6 +104,19 @@ def curve(ds: xr.Dataset, measure: str) -> xr.DataArray:
     return ds[measure]
 
 
+def taken(ds: xr.Dataset, measure: str) -> xr.Dataset:
+    """Return the study at the records at which `measure` was taken: all, or its cadence's.
+
+    `n_recorded` counts those.
+    """
+    steps = curve(ds, measure).attrs.get("cadence_steps")
+    if steps is None:
+        return ds
+    places = np.flatnonzero(np.isin(ds.step.values, steps))
+    n_recorded = ds.n_recorded.copy(data=np.searchsorted(places, ds.n_recorded.values))
+    return ds.isel(step=places).assign(n_recorded=n_recorded)
+
+
 def onset(
     ds: xr.Dataset,
     measure: str,
@@ -117,6 +130,7 @@ def onset(
     `sustained`: the first record from which on it holds at every further record, so that
     a spike does not count. `threshold` may differ from trial to trial.
     """
+    ds = taken(ds, measure)
     values = curve(ds, measure).transpose(..., "step")
     holds = values >= threshold if above else values <= threshold  # NaN holds nowhere
     position_S = xr.DataArray(np.arange(ds.sizes["step"]), dims="step")

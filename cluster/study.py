@@ -200,6 +200,9 @@ class Proposal:
     difference: Difference
 
 
+_GRIDS = ("steps", "vector_steps", "cadences")
+
+
 def exists(path: Path) -> bool:
     """Return whether `path` holds a study."""
     return (path / SWEEP_FILE).exists() and (path / STORE / "zarr.json").exists()
@@ -224,7 +227,7 @@ def continued(sweep: Sweep, store: Store, old: Sweep) -> Plan:
     if (
         sweep.record == old.record
         and shorter
-        and _same(rule, replace(new, steps=rule.steps, vector_steps=rule.vector_steps))
+        and _same(rule, replace(new, **{name: getattr(rule, name) for name in _GRIDS}))
     ):
         return replace(plan, rule=rule)  # fewer steps: the study's grid holds them all
     changed = [
@@ -235,6 +238,7 @@ def continued(sweep: Sweep, store: Store, old: Sweep) -> Plan:
             ("the steps", rule.steps.tolist(), new.steps.tolist()),
             ("the vector steps", rule.vector_steps.tolist(), new.vector_steps.tolist()),
             ("the dtype", rule.dtype, new.dtype),
+            ("the cadences", _cadences(rule), _cadences(new)),
         )
         if one != two
     ]
@@ -245,12 +249,17 @@ def continued(sweep: Sweep, store: Store, old: Sweep) -> Plan:
     )
 
 
+def _cadences(rule: RecordRule) -> dict[str, list[int]]:
+    return {name: steps.tolist() for name, steps in rule.cadences.items()}
+
+
 def _same(one: RecordRule, two: RecordRule) -> bool:
     return (
         np.array_equal(one.steps, two.steps)
         and np.array_equal(one.vector_steps, two.vector_steps)
         and (one.scalars, one.dtype) == (two.scalars, two.dtype)
         and dict(one.vectors) == dict(two.vectors)
+        and _cadences(one) == _cadences(two)
     )
 
 
@@ -273,6 +282,7 @@ def _resolved(plan: Plan) -> dict[str, Any]:
             "vectors": {name: list(labels) for name, labels in plan.rule.vectors.items()},
             "vector_steps": plan.rule.vector_steps.tolist(),
             "dtype": plan.rule.dtype,
+            "cadences": _cadences(plan.rule),
         },
         "stop": asdict(sweep.stop),
         "resources": sweep.resources.model_dump(),

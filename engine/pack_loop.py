@@ -127,6 +127,11 @@ class Group:
             kept = {name: v[live] for name, v in values.items()}
             reached = live[recorder.write(step, rows_K[live], kept)]
             if len(reached):
+                left_out = recorder.left_out(step)
+                if left_out:  # this is their last step
+                    values = self._values(left_out, losses_K, gradient_KP)
+                    kept = {name: v[reached] for name, v in values.items()}
+                    recorder.keep(step, rows_K[reached], kept)
                 recorder.settle(rows_K[reached], Outcome.DONE, step)
                 live_K[reached] = False
         if step == self.n_steps:

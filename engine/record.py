@@ -69,7 +69,8 @@ class RecordRule:
     """Which measures are recorded at which steps.
 
     `steps` and `vector_steps` are increasing int64 grids that hold 0 and the last step
-    of every trial. A trial records on the grid points up to its own `steps`.
+    of every trial. A trial records on the grid points up to its own `steps`. A measure in
+    `cadences` is taken at those of them only, 0 and the last steps among them.
     """
 
     steps: IntArray
@@ -77,6 +78,7 @@ class RecordRule:
     vector_steps: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     vectors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # name -> labels
     dtype: str = "float32"
+    cadences: Mapping[str, IntArray] = field(default_factory=dict)
 
 
 @dataclass

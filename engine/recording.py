@@ -50,6 +50,7 @@ class Recorder:
             for name, found in (labels or rule.vectors).items()
         }
         self._vectors = frozenset(rule.vectors)
+        self._cadences = {name: frozenset(at.tolist()) for name, at in rule.cadences.items()}
 
     def begin(self, rows: Rows) -> None:
         """Forget what the rows hold, as for trials that start at step 0."""
@@ -65,6 +66,16 @@ class Recorder:
 
     def wanted(self, step: int) -> frozenset[str]:
         """Return the measures to be taken at `step`; none at a step that is not recorded."""
+        return self._of_step(step) - self.left_out(step)
+
+    def left_out(self, step: int) -> frozenset[str]:
+        """Return the measures that `step` could hold, and that their cadence leaves out."""
+        if not self._cadences:
+            return frozenset()
+        not_now = {name for name, steps in self._cadences.items() if step not in steps}
+        return self._of_step(step) & not_now
+
+    def _of_step(self, step: int) -> frozenset[str]:
         found: frozenset[str] = frozenset()
         if step in self._scalar_place:
             found |= self._scalars
@@ -74,16 +85,10 @@ class Recorder:
 
     def write(self, step: int, rows: Rows, values: Mapping[str, npt.NDArray[np.floating]]) -> Rows:
         """Keep the values of `rows` at `step`; return the places whose target is reached."""
-        place = self._vector_place.get(step)
-        if place is not None:
-            for name, places in self._label_places.items():
-                self.record.vectors[name][rows[:, None], place, places] = values[name]
+        self.keep(step, rows, values)
         place = self._scalar_place.get(step)
         if place is None:
             return np.zeros(0, np.int64)
-        if self.rule.scalars:
-            values_KM = np.stack([values[name] for name in self.rule.scalars], 1)
-            self.record.scalars_RMS[rows, :, place] = values_KM
         self.record.status_RF[rows, Status.N_RECORDED] = place + 1
         target = self.stop.target
         if target is None:
@@ -92,6 +97,19 @@ class Recorder:
         past_K = measured_K > target.value if target.above else measured_K < target.value
         self.hits_R[rows] = np.where(past_K, self.hits_R[rows] + 1, 0)
         return np.flatnonzero(self.hits_R[rows] >= target.records)
+
+    def keep(self, step: int, rows: Rows, values: Mapping[str, npt.NDArray[np.floating]]) -> None:
+        """Write those of the rule's measures that `values` holds."""
+        place = self._vector_place.get(step)
+        if place is not None:
+            for name, places in self._label_places.items():
+                if name in values:
+                    self.record.vectors[name][rows[:, None], place, places] = values[name]
+        place = self._scalar_place.get(step)
+        taken = [m for m, name in enumerate(self.rule.scalars) if name in values]
+        if place is not None and taken:
+            values_KM = np.stack([values[self.rule.scalars[m]] for m in taken], 1)
+            self.record.scalars_RMS[rows[:, None], taken, place] = values_KM
 
     def settle(self, rows: Rows, outcome: Outcome, stopped_at: int | Rows) -> None:
         """Give the rows their outcome."""

@@ -142,6 +142,7 @@ def _run_name(experiment: Any, recorder: Recorder) -> str:
             *(experiment.name, experiment.version, int(recorder.engine), rule.dtype),
             *(rule.scalars, rule.steps.tolist(), rule.vector_steps.tolist()),
             *(sorted((k, list(v)) for k, v in rule.vectors.items()), asdict(stop)),
+            *sorted((k, v.tolist()) for k, v in rule.cadences.items()),
         ]
     )
 

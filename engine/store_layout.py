@@ -112,6 +112,7 @@ def read_layout(path: Path) -> StoreLayout:
         np.asarray(_array(group, "vector_step")[:]) if vectors else np.zeros(0, np.int64),
         vectors,
         arrays["scalars"]["data_type"],
+        {n: np.asarray(s, np.int64) for n, s in attributes.get("cadences", {}).items()},
     )
     return StoreLayout(
         attributes["pack_size"],
@@ -181,6 +182,7 @@ def _create_arrays(path: Path, layout: StoreLayout, digests_R16: npt.NDArray[np.
         "scalars": list(rule.scalars),
         "vectors": {name: list(labels) for name, labels in vectors.items()},
         "measures": {n: asdict(layout.measures[n]) for n in (*rule.scalars, *vectors)},
+        "cadences": {name: steps.tolist() for name, steps in rule.cadences.items()},
         "documentation": "docs/store.md of phasecube",
     }
     group = zarr.create_group(path, attributes=attributes)

@@ -8,14 +8,14 @@ from typing import Any
 from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import ENGINE_MEASURES, Measure
 from phasecube.engine.measures import GENERAL_MEASURES
-from phasecube.sweeps.analyses import ANALYSES
+from phasecube.sweeps.analyses import ANALYSES, LINES, REQUIRED
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.schema import is_open
 from phasecube.sweeps.sections import SweepFile
 
 _MEASURES = ("measure", "measures", "train", "validation")
-_AXES = ("x", "y", "over", "select")
+_AXES = ("x", "y", "by", "over", "select")
 
 
 def measures_known(experiment: Any) -> dict[str, Measure]:
@@ -29,8 +29,9 @@ def measures_known(experiment: Any) -> dict[str, Measure]:
 
 def asked_faults(file: SweepFile, dims: Sequence[Dim], experiment: Any | None) -> Iterator[Fault]:
     """Yield the faults of `[record]`, `[stop]` and `[[analyses]]`."""
-    for key in ("steps", "vector_steps"):
-        steps = getattr(file.record, key)
+    cadences = {f"cadence.{name}": steps for name, steps in file.record.cadence.items()}
+    grids = {"steps": file.record.steps, "vector_steps": file.record.vector_steps}
+    for key, steps in {**grids, **cadences}.items():
         if isinstance(steps, list) and steps != sorted(set(steps)):
             yield Fault(f"record.{key}", "explicit steps increase and stand once each")
     recorded = None
@@ -43,6 +44,7 @@ def asked_faults(file: SweepFile, dims: Sequence[Dim], experiment: Any | None) -
             for name in (wanted or [n for n, m in known.items() if m.recorded])
         }
         yield from _target(file, recorded)
+        yield from _cadences(file, recorded, hasattr(experiment, "params_type"))
     yield from _analyses(file, dims, recorded)
 
 
@@ -72,6 +74,18 @@ def _target(file: SweepFile, recorded: Mapping[str, Measure]) -> Iterator[Fault]
         yield Fault(path, f"{name!r} is not recorded; " + suggest(name, scalars))
 
 
+def _cadences(file: SweepFile, recorded: Mapping[str, Measure], is_class: bool) -> Iterator[Fault]:
+    target = file.stop.target
+    for name in file.record.cadence:
+        path = f"record.cadence.{name}"
+        if not is_class:
+            yield Fault(path, "a function reports its measures when it likes; leave this out")
+        elif name not in recorded:
+            yield Fault(path, f"{name!r} is not recorded; " + suggest(name, recorded))
+        elif target is not None and name == target.measure:
+            yield Fault(path, "stop.target looks at it at every record; leave this out")
+
+
 def _analyses(
     file: SweepFile, dims: Sequence[Dim], recorded: Mapping[str, Measure] | None
 ) -> Iterator[Fault]:
@@ -82,6 +96,10 @@ def _analyses(
         if kind not in ANALYSES:
             yield Fault(f"{path}.kind", f"unknown analysis {kind!r}; " + suggest(kind, ANALYSES))
             continue
+        for option in REQUIRED.get(kind, ()):
+            if option not in table:
+                yield Fault(f"{path}.{option}", f"is missing; {kind} cannot be drawn without it")
+        labels = {m.dim for m in (recorded or {}).values() if m.dim} if kind in LINES else set()
         for option, value in table.items():
             at = f"{path}.{option}"
             if option == "kind":
@@ -90,7 +108,7 @@ def _analyses(
                 yield Fault(at, "unknown option; " + suggest(option, ANALYSES[kind]))
             elif option in _AXES:
                 # Seeds are reduced over by default, whether or not they are an axis.
-                known = axes | {"seed"} if option == "over" else axes
+                known = axes | labels | ({"seed"} if option == "over" else set())
                 yield from _unknown(at, _named(value), known, "is no axis")
             elif option in _MEASURES and recorded is not None:
                 yield from _unknown(at, _named(value), recorded, "is not recorded")

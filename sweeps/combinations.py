@@ -11,6 +11,7 @@ from phasecube.engine.params import Param
 from phasecube.engine.schedules import schedule_faults
 from phasecube.sweeps.columns import Table, spread
 from phasecube.sweeps.faults import first_few
+from phasecube.sweeps.record_rule import cadence_faults, measures_of
 from phasecube.sweeps.sweep import Sweep
 
 MAX_RECORDS = 100_000
@@ -28,6 +29,9 @@ def combination_faults(
     except SpecError as error:
         return list(error.faults)
     faults = _too_many_records(sweep, table)
+    if not faults:
+        measures = measures_of(experiment, sweep.record)
+        faults += cadence_faults(sweep.record, measures, _lengths(table))
     params_type = getattr(experiment, "params_type", None)
     if params_type is not None:
         names = list(params_type.model_fields)
@@ -39,8 +43,7 @@ def combination_faults(
 
 def _too_many_records(sweep: Sweep, table: Table) -> list[Fault]:
     """Return the cadences that no store could hold, before they are written out."""
-    column = table.columns.get("steps")
-    last = max(column.values) if column is not None else table.constants["steps"]
+    last = max(_lengths(table))
     faults = []
     for key in ("steps", "vector_steps"):
         cadence = getattr(sweep.record, key)
@@ -52,6 +55,12 @@ def _too_many_records(sweep: Sweep, table: Table) -> list[Fault]:
             )
             faults.append(Fault(f"record.{key}", message))
     return faults
+
+
+def _lengths(table: Table) -> list[int]:
+    """Return every number of steps that a trial takes."""
+    column = table.columns.get("steps")
+    return [table.constants["steps"]] if column is None else list(column.values)
 
 
 def _cross_faults(

@@ -86,6 +86,8 @@ def read_plan(path: Path | str) -> Plan:
     for key in ("steps", "vector_steps"):
         rule[key] = np.asarray(rule[key], np.int64)
     rule["scalars"] = tuple(rule["scalars"])
+    cadences = rule.get("cadences", {})
+    rule["cadences"] = {name: np.asarray(steps, np.int64) for name, steps in cadences.items()}
     rule["vectors"] = {n: tuple(labels) for n, labels in rule["vectors"].items()}
     return Plan(
         sweep,
@@ -135,6 +137,7 @@ def _about(plan: Plan) -> dict[str, Any]:
             "vector_steps": rule.vector_steps.tolist(),
             "vectors": dict(rule.vectors),
             "dtype": rule.dtype,
+            "cadences": {name: steps.tolist() for name, steps in rule.cadences.items()},
         },
         "sweep": {
             "name": sweep.name,

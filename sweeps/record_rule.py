@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import Measure
 from phasecube.engine.measures import labels as measure_labels
 from phasecube.engine.record import RecordRule
@@ -55,11 +56,60 @@ def record_rule(
             labels.update(dict.fromkeys(measure_labels(experiment, name, params)))
         vectors[name] = tuple(labels)
     steps = step_grid(section.steps, lengths)
-    vector_steps = step_grid(section.vector_steps or section.steps, lengths)
+    vector_steps = step_grid(_recorded_at(section, vector=True), lengths)
     return RecordRule(
         steps,
         scalars,
         vector_steps if vectors else np.zeros(0, np.int64),
         vectors,
         section.dtype,
+        {
+            name: _taken_at(cadence, vector_steps if name in vectors else steps, lengths)
+            for name, cadence in section.cadence.items()
+        },
     )
+
+
+def cadence_faults(
+    section: RecordSection, measures: Mapping[str, Measure], lengths: Sequence[int]
+) -> list[Fault]:
+    """Return a fault for each cadence with steps at which its measure is not recorded.
+
+    Cadences of unknown measures are passed over; `asked_faults` names those.
+    """
+    found = []
+    for name, cadence in section.cadence.items():
+        if name not in measures or (isinstance(cadence, Cadence) and cadence.log is not None):
+            continue
+        path, last = f"record.cadence.{name}", max(lengths)
+        recorded = _recorded_at(section, vector=measures[name].dim is not None)
+        key = "vector_steps" if recorded is section.vector_steps else "steps"
+        grid = step_grid(recorded, lengths)
+        asked = cadence if isinstance(cadence, list) else range(0, last + 1, cadence.every or 1)
+        # No more are looked at than the grid has, and one: enough to find one off it.
+        off = np.setdiff1d([s for s in asked[: len(grid) + 1] if s <= last], grid)
+        if len(off):
+            message = f"step {off[0]} is not among record.{key}, and a cadence only thins them; "
+            if isinstance(cadence, Cadence) and isinstance(recorded, Cadence) and recorded.every:
+                message += f"take a multiple of {recorded.every}"
+            else:
+                message += f"record at it too, or use {{ log = {max(2, len(grid) // 4)} }}"
+            found.append(Fault(path, message))
+    return found
+
+
+def _recorded_at(section: RecordSection, *, vector: bool) -> Cadence | list[int]:
+    return section.vector_steps if vector and section.vector_steps is not None else section.steps
+
+
+def _taken_at(
+    cadence: Cadence | list[int], grid: npt.NDArray[np.int64], lengths: Sequence[int]
+) -> npt.NDArray[np.int64]:
+    """Return those steps of the grid at which a measure is taken."""
+    wanted = step_grid(cadence, lengths)
+    if isinstance(cadence, Cadence) and cadence.log is not None:
+        # The nearest steps of the grid; the ends and the last steps are on it.
+        after = np.searchsorted(grid, wanted).clip(1, max(1, len(grid) - 1))
+        below, above = grid[after - 1], grid[np.minimum(after, len(grid) - 1)]
+        wanted = np.where(wanted - below <= above - wanted, below, above)
+    return np.unique(wanted).astype(np.int64)

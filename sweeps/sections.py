@@ -68,6 +68,10 @@ class RecordSection(Section):
     measures: list[str] | None = Field(None, min_length=1, description="default: all common ones")
     steps: Steps = Field(default_factory=lambda: Cadence(log=100))
     vector_steps: Steps | None = Field(None, description="for vector measures; default: as steps")
+    cadence: dict[str, Steps] = Field(
+        default_factory=dict,
+        description="measures taken at some of these steps only; NaN at the others",
+    )
     dtype: Literal["float32", "float64"] = "float32"
 
 

@@ -173,7 +173,9 @@ def _keys_at(loc: Loc) -> list[str]:
         "integers": IntegerRange,
     }
     model: type[BaseModel] = SweepFile
-    if loc:
+    if len(loc) > 1 and loc[-2] == "cadence":
+        model = Cadence
+    elif loc:
         is_axis = len(loc) > 1 and loc[-2] == "axes"
         is_when = loc[0] == "when" and len(loc) == 2
         own = AxisSection if is_axis else WhenSection if is_when else SweepFile
