@@ -23,10 +23,14 @@ class MlpRegressionParams(Params):
     task: Literal["chebyshev", "tanh_sum", "teacher"] = Field(
         "chebyshev",
         description="chebyshev: T_degree(x); tanh_sum: sum_i tanh(x_i) / sqrt(inputs);"
-        " teacher: a tanh network of teacher_units that is drawn with the data",
+        " teacher: sum_u tanh(gain w_u.x) / sqrt(units), w_u ~ N(0, I / inputs) drawn once",
     )
     degree: int = Field(4, ge=0, description="chebyshev: degree of the polynomial")
-    teacher_units: int = Field(16, ge=1, description="teacher: hidden units")
+    teacher_units: int = Field(4, ge=1, description="teacher: hidden units")
+    teacher_gain: float = Field(
+        1.0, ge=0, description="teacher: standard deviation of what its tanh is applied to"
+    )
+    target_scale: float = Field(1.0, gt=0, description="factor on the target")
     inputs: int = Field(1, ge=1, description="numbers an example has; chebyshev: 1")
     rows: int = Field(20, ge=0, description="examples of the data set; 0: each is drawn anew")
     batch: int = Field(0, ge=0, description="examples a step, drawn with replacement; 0: all rows")
@@ -136,12 +140,8 @@ class MlpRegression(Experiment[MlpRegressionParams]):
 
         found: dict[str, Tensor] = {}
         if params.task == "teacher":
-            # Weights of variance 1 / fan-in.
-            u, i = params.teacher_units, params.inputs
-            found["teacher_inner"] = (
-                torch.as_tensor(stream.normal("teacher inner", (u, i))) / i**0.5
-            )
-            found["teacher_outer"] = torch.as_tensor(stream.normal("teacher outer", (u,))) / u**0.5
+            direction_UI = stream.normal("teacher", (params.teacher_units, params.inputs))
+            found["teacher"] = torch.as_tensor(direction_UI) / params.inputs**0.5
         if params.rows and params.task == "chebyshev":
             found["x"] = torch.linspace(-1, 1, params.rows, dtype=torch.float64).unsqueeze(-1)
         elif params.rows:
@@ -212,10 +212,13 @@ def _target(x_RI: Tensor, params: Any, data: Mapping[str, Tensor]) -> Tensor:
     from phasecube.engine.tasks import regression
 
     if params.task == "chebyshev":
-        return regression.chebyshev(x_RI[:, 0], params.degree)
-    if params.task == "tanh_sum":
-        return regression.tanh_sum(x_RI)
-    return regression.tanh_network(x_RI, data["teacher_inner"], data["teacher_outer"])
+        target_R = regression.chebyshev(x_RI[:, 0], params.degree)
+    elif params.task == "tanh_sum":
+        target_R = regression.tanh_sum(x_RI)
+    else:
+        target_R = regression.tanh_teacher(x_RI, data["teacher"], params.teacher_gain)
+    scaled_R: Tensor = params.target_scale * target_R
+    return scaled_R
 
 
 def _half_mse(trial: Trial, x_RI: Tensor, y_R: Tensor) -> Tensor:

@@ -17,12 +17,11 @@ def chebyshev(x_R: Tensor, degree: int) -> Tensor:
 
 
 def tanh_sum(x_RI: Tensor) -> Tensor:
-    """Return sum_i tanh(x_i) / sqrt(inputs): of variance .394 for x ~ N(0, I)."""
+    """Return sum_i tanh(x_i) / sqrt(inputs): variance .394 for x ~ N(0, I)."""
     found_R: Tensor = x_RI.tanh().sum(-1) / x_RI.shape[-1] ** 0.5
     return found_R
 
 
-def tanh_network(x_RI: Tensor, inner_UI: Tensor, outer_U: Tensor) -> Tensor:
-    """Return outer . tanh(inner x), a teacher of one hidden layer."""
-    found_R: Tensor = (x_RI @ inner_UI.T).tanh() @ outer_U
-    return found_R
+def tanh_teacher(x_RI: Tensor, direction_UI: Tensor, gain: Tensor | float) -> Tensor:
+    """Return sum_u tanh(gain direction_u.x) / sqrt(units), a teacher of one hidden layer."""
+    return tanh_sum(gain * (x_RI @ direction_UI.T))

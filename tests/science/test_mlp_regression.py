@@ -56,10 +56,11 @@ def test_a_chebyshev_data_set_is_evenly_spaced_and_the_same_for_all_seeds() -> N
 def test_the_teachers_are_their_formulas() -> None:
     _, data = drawn(task="tanh_sum", inputs=5, rows=7)
     np.testing.assert_allclose(data["y"], np.tanh(data["x"].numpy()).sum(1) / 5**0.5, atol=1e-15)
-    _, data = drawn(task="teacher", inputs=5, rows=7, teacher_units=3)
-    inner, outer = data["teacher_inner"].numpy(), data["teacher_outer"].numpy()
-    assert inner.shape == (3, 5) and outer.shape == (3,)
-    np.testing.assert_allclose(data["y"], np.tanh(data["x"].numpy() @ inner.T) @ outer, atol=1e-14)
+    settings = {"teacher_units": 3, "teacher_gain": 4.0, "target_scale": 2.0}
+    _, data = drawn(task="teacher", inputs=5, rows=7, **settings)
+    assert data["teacher"].shape == (3, 5)
+    seen = 4 * data["x"].numpy() @ data["teacher"].numpy().T
+    np.testing.assert_allclose(data["y"], 2 * np.tanh(seen).sum(1) / 3**0.5, atol=1e-14)
 
 
 def test_the_start_is_that_of_torchs_linear() -> None:
