@@ -103,6 +103,36 @@ class RunParams(Params):
     )
 
 
+# The digest leaves a run parameter out while it has this value: all trials had it before it was a
+# parameter, so a new parameter renames no trial. No entry ever changes, also if a default does.
+AS_BEFORE: Mapping[str, Any] = {
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "decay_fraction": 0.1,
+    "decay_type": "linear",
+    "budgets": "",
+    "final_lr_fraction": 0.0,
+    "momentum": 0.0,
+    "nesterov": False,
+    "lookahead": 0.0,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "eps": 1e-08,
+    "weight_decay": 0.0,
+    "independent_weight_decay": False,
+    "l2": 0.0,
+    "clip_norm": 0.0,
+    "sam_rho": 0.0,
+    "gradient_projection": "none",
+    "adjust_lr": "match_rms_adamw",
+    "adamw_weights": "*embed*, *head*",
+    "adamw_lr_ratio": 1.0,
+    "state_code": "dynamic",
+    "state_block_size": 256,
+    "state_min_size": 4096,
+}
+
+
 @dataclass(frozen=True)
 class Param:
     """One parameter: its type and bounds, default, and whether it is static in a pack."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.engine.params import AS_BEFORE
 from phasecube.engine.record import StopRule
 
 DIGEST_BYTES = 16
@@ -49,7 +50,28 @@ def content(
 
 def digest_of(trial: Mapping[str, Any]) -> str:
     """Return the digest of a trial's content as 32 hexadecimal letters."""
-    return blake2b(canonical(trial).encode(), digest_size=DIGEST_BYTES).hexdigest()
+    params = "".join(_item(name, value) for name, value in sorted(trial["params"].items()))
+    head, tail = _around(trial)
+    return blake2b((head + params + tail).encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def is_left_out(name: str, value: Any) -> bool:
+    """Return whether a digest leaves out a parameter of this value (`params.AS_BEFORE`)."""
+    return name in _AS_BEFORE and canonical(value) == _AS_BEFORE[name]
+
+
+_AS_BEFORE = {name: canonical(value) for name, value in AS_BEFORE.items()}
+
+
+def _item(name: str, value: Any) -> str:
+    return "" if is_left_out(name, value) else f"{json.dumps(name)}:{canonical(value)},"
+
+
+def _around(trial: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the text of a trial before and after its parameters."""
+    head = '{"experiment":' + canonical(trial["experiment"]) + ',"params":{'
+    tail = '},"stop":' + canonical(trial["stop"])
+    return head, tail + ',"version":' + canonical(trial["version"]) + "}"
 
 
 def digests_of(
@@ -65,19 +87,16 @@ def digests_of(
     params = {**constant["params"], **dict.fromkeys(columns)}
     pieces: list[str] = []  # constant text between the varying fragments, in key order
     fragments: list[tuple[npt.NDArray[np.int32], list[bytes]]] = []
-    text = '{"experiment":' + canonical(constant["experiment"]) + ',"params":{'
-    for place, name in enumerate(sorted(params)):
-        text += ("," if place else "") + json.dumps(name) + ":"
+    text, tail = _around(constant)
+    for name in sorted(params):
         if name in columns:
             codes, values = columns[name]
-            fragments.append((codes, [canonical(v).encode() for v in values]))
+            fragments.append((codes, [_item(name, v).encode() for v in values]))
             pieces.append(text)
             text = ""
         else:
-            text += canonical(params[name])
-    text += '},"stop":' + canonical(constant["stop"])
-    text += ',"version":' + canonical(constant["version"]) + "}"
-    return _hash(pieces, fragments, text.encode(), n_trials)
+            text += _item(name, params[name])
+    return _hash(pieces, fragments, (text + tail).encode(), n_trials)
 
 
 def _hash(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from phasecube.engine.errors import StudyError
-from phasecube.sweeps.digest import canonical, digest_of
+from phasecube.sweeps.digest import canonical, digest_of, is_left_out
 from phasecube.sweeps.plan import Plan
 
 
@@ -43,7 +43,14 @@ def explain(plan: Plan, prefix: str) -> list[str]:
         f"row        {row} (pack {row // plan.pack_size}, lane {row % plan.pack_size})",
         "the digest is BLAKE2b-128 over:",
     ]
-    return lines + [f"  {name} = {canonical(value)}" for name, value in flat(content).items()]
+    params = content.pop("params")
+    out = {name: value for name, value in params.items() if is_left_out(name, value)}
+    named = {**content, "params": {n: v for n, v in params.items() if n not in out}}
+    lines += [f"  {name} = {canonical(value)}" for name, value in flat(named).items()]
+    if out:
+        lines.append("which leaves out, while they are as for every trial before them:")
+        lines += [f"  {name} = {canonical(value)}" for name, value in out.items()]
+    return lines
 
 
 def compare(plan: Plan, first: str, second: str) -> list[str]:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from phasecube.engine.errors import StudyError
+from phasecube.engine.params import AS_BEFORE, RunParams
 from phasecube.engine.record import Outcome, Status
 from phasecube.sweeps.difference import difference
-from phasecube.sweeps.digest import digest_of, distinct, find
+from phasecube.sweeps.digest import canonical, digest_of, distinct, find
 from phasecube.sweeps.explain import compare, explain, find_trial
 from phasecube.sweeps.plan import Plan, expand, read_plan
 from phasecube.sweeps.sweep import parse_sweep
@@ -322,3 +323,38 @@ def test_explain_says_what_a_digest_is_over_and_why_two_differ() -> None:
         find_trial(plan, "00000000")
     with pytest.raises(StudyError, match="no digest"):
         find_trial(plan, "xyz")
+
+
+def test_a_run_parameter_that_is_as_before_it_existed_is_no_part_of_the_digest() -> None:
+    content = plan_of("").content(0)
+    older = {n: v for n, v in content["params"].items() if n not in ("clip_norm", "schedule")}
+    assert digest_of(content) == digest_of({**content, "params": older})
+
+
+@given(st.sampled_from(sorted(AS_BEFORE)), st.data())
+def test_no_other_value_of_a_run_parameter_is_left_out_of_the_digest(
+    name: str, data: st.DataObject
+) -> None:
+    content = plan_of("").content(0)
+    value = data.draw(st.one_of(st.booleans(), st.integers(), st.floats(), st.text()))
+    assume(canonical(value) != canonical(AS_BEFORE[name]))
+    assert digest_of({**content, "params": {**content["params"], name: value}}) != digest_of(
+        content
+    )
+
+
+def test_a_new_run_parameter_renames_no_trial() -> None:
+    # Whoever adds one writes down the value that all earlier trials had.
+    named = {"seed", "steps", "dtype", "optimizer", "lr"}
+    assert set(AS_BEFORE) == set(RunParams.model_fields) - named
+
+
+def test_the_digests_of_a_plan_are_those_of_ever() -> None:
+    # Pinned: other digests would disown every trial that was ever trained.
+    plan = plan_of("[axes.lr]\nvalues = [0.1, 0.2]\n[axes.beta1]\nvalues = [0.5, 0.9]")
+    assert names(plan) == [
+        "b19d7e55a20220d3853bbbcfd3622500",
+        "be25daef19e5853570c3b2a3f619f9a1",
+        "57cf90327c3f39549ebbdf9d02046cea",
+        "8fd663cf368aef9aba4cc03978b49d99",
+    ]
