@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from phasecube.analysis.instability import Crossing, forecast
+from phasecube.analysis.massive_curve import Peak, fit_massive_curve, massive_curve, peak_time
 
 WIDTHS = np.array([8.0, 16.0, 32.0])
 
@@ -79,3 +80,67 @@ def test_wrong_shapes_and_scales_are_refused() -> None:
         forecast(np.ones((2, 3)), WIDTHS)
     with pytest.raises(ValueError, match="above 0"):
         forecast(np.ones((3, 3)), [0.0, 1.0, 2.0])
+
+
+PLANTED = (800.0, 0.05, 1.5, 1.0, 50.0)
+# The steps at which Pythia's models were kept, in thousands.
+CHECKPOINTS = np.array([0, *2.0 ** np.arange(10), *np.arange(1000, 144_000, 1000)]) / 1000
+
+
+def test_lamberts_function_gives_the_time_at_which_the_curve_is_largest() -> None:
+    t = np.linspace(5, 6, 100_001)
+    largest = t[massive_curve(t, *PLANTED).argmax()]
+    assert peak_time(*PLANTED[1:4]) == pytest.approx(largest, abs=1e-5)
+    assert peak_time(*PLANTED[1:4]) == pytest.approx(5.380, abs=5e-4)  # published: 5.380
+
+
+def test_a_curve_without_noise_is_recovered() -> None:
+    found = fit_massive_curve(CHECKPOINTS, massive_curve(CHECKPOINTS, *PLANTED))
+    parameters = (found.amplitude, found.lam, found.gamma, found.t0, found.level)
+    assert parameters == pytest.approx(PLANTED, rel=1e-6) and found.r2 == pytest.approx(1)
+    np.testing.assert_allclose(
+        found.at(CHECKPOINTS), massive_curve(CHECKPOINTS, *PLANTED), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("noise", "spread"), [(5.0, (0.012, 0.026, 0.022, 0.003, 0.012, 0.003)),
+                          (20.0, (0.034, 0.074, 0.067, 0.010, 0.045, 0.013))]
+)  # fmt: skip
+def test_fits_of_noisy_curves_scatter_as_known_and_say_how_much(
+    noise: float, spread: tuple[float, ...]
+) -> None:
+    """`spread`: relative standard deviations found by others on this curve at these times."""
+    rng, n = np.random.default_rng(0), 12
+    clean = massive_curve(CHECKPOINTS, *PLANTED)
+    fits = [fit_massive_curve(CHECKPOINTS, clean + noise * rng.standard_normal(clean.size))
+            for _ in range(n)]  # fmt: skip
+    assert all(fit.peak == Peak.FOUND for fit in fits)
+    found = np.array([(f.amplitude, f.lam, f.gamma, f.t0, f.level, f.t_peak) for f in fits])
+    exact = np.array([*PLANTED, peak_time(*PLANTED[1:4])])
+    # A standard deviation of 12 is off by 20 %.
+    assert (found.std(0, ddof=1) / exact < 2 * np.array(spread)).all()
+    assert (found.std(0, ddof=1) / exact > np.array(spread) / 2.5).all()
+    said = np.array([(*f.errors, f.peak_error) for f in fits])
+    # The root mean square of 12 standard normals scatters by .2.
+    rms = (((found - exact) / said) ** 2).mean(0) ** 0.5
+    assert (np.abs(rms - 1) < 0.6).all()
+
+
+def test_without_a_peak_in_sight_its_time_is_a_bound() -> None:
+    rng = np.random.default_rng(1)
+    early = CHECKPOINTS[CHECKPOINTS < 3]
+    clean = massive_curve(early, *PLANTED)
+    found = fit_massive_curve(early, clean + 5 * rng.standard_normal(clean.size))
+    assert found.peak == Peak.AFTER and found.t_peak <= early.max() and np.isnan(found.peak_error)
+
+
+def test_a_curve_that_only_falls_has_no_peak() -> None:
+    rng = np.random.default_rng(2)
+    found = fit_massive_curve(CHECKPOINTS, 100 - CHECKPOINTS + rng.standard_normal(154))
+    assert found.peak == Peak.NONE and np.isnan(found.t_peak)
+
+
+def test_too_few_times_are_refused() -> None:
+    with pytest.raises(ValueError, match="6 times"):
+        fit_massive_curve([1, 2, 3, 4, 5, 5], [1, 2, 3, 4, 5, 6])
