@@ -11,6 +11,8 @@ EXPERIMENTS = {
     "linear_teacher": f"{_HERE}.linear_teacher:LinearTeacher",
     "sgd_quadratic": f"{_HERE}.sgd_quadratic:SgdQuadratic",
     "scalar_quartic": f"{_HERE}.scalar_quartic:ScalarQuartic",
+    "criticality": f"{_HERE}.criticality:Criticality",
+    "ntk": f"{_HERE}.ntk:Ntk",
     "mlp_regression": f"{_HERE}.mlp_regression:MlpRegression",
     "boxed_quadratic": f"{_HERE}.boxed_quadratic:BoxedQuadratic",
     "river_valley": f"{_HERE}.river_valley:RiverValley",
