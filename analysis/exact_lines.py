@@ -31,6 +31,12 @@ def _quadratic_almost_sure(values: Mapping[str, float]) -> float:
     return gaussian_almost_sure_lr(int(values["batch"]), int(values["dimension"])).value
 
 
+def _directpred_collapse(values: Mapping[str, float]) -> float:
+    from phasecube.engine.tasks.directpred import critical_decay
+
+    return critical_decay(values["augmentation"], values["target_ratio"])
+
+
 @dataclass(frozen=True)
 class ExactLine:
     """A boundary known in closed form: what it is called, and the parameters it takes."""
@@ -52,6 +58,9 @@ EXACT: Mapping[str, ExactLine] = {
     ),
     "quartic_convergence": ExactLine("2 / sharpness = 1", (), lambda _: 1.0),
     "quartic_divergence": ExactLine("divergence at 2", (), lambda _: 2.0),
+    "directpred_collapse": ExactLine(
+        "collapse, τ² / (4 (1 + s²))", ("augmentation", "target_ratio"), _directpred_collapse
+    ),
 }
 
 

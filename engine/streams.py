@@ -99,6 +99,14 @@ class Stream:
         stream.drawn = False
         return stream
 
+    @property
+    def step(self) -> Any:
+        """Return the step that is drawn for: an int64 tensor when traced, else a number.
+
+        The time lr * step of a measure that holds a trial against a solution in time.
+        """
+        return self._step
+
     def uniform(self, purpose: str, shape: Sequence[int] = (), dtype: Any = None) -> Any:
         """Return numbers in [0, 1): 53 random bits in float64, 24 in float32.
 
