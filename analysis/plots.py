@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 PLOT_KINDS: Mapping[str, str] = {
     "slices": "phasecube.analysis.slices",
     "trajectories": "phasecube.analysis.trajectories",
+    "instability_forecast": "phasecube.analysis.instability_plot",
 }
 
 

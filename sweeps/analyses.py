@@ -35,6 +35,9 @@ ANALYSES: Mapping[str, frozenset[str]] = {
             *("step_scale", "scale"),
         }
     ),
+    "instability_forecast": frozenset(
+        {"title", "measure", "x", "by", "scale", "critical", "over", "select", "step"}
+    ),
     "lr_stability": (_MAP - {"y"})
     | {
         "lr",
@@ -49,6 +52,10 @@ ANALYSES: Mapping[str, frozenset[str]] = {
 }
 
 # Without these there is nothing to draw.
-REQUIRED: Mapping[str, tuple[str, ...]] = {"slices": ("measure", "x"), "trajectories": ("measure",)}
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "slices": ("measure", "x"),
+    "trajectories": ("measure",),
+    "instability_forecast": ("x",),
+}
 # Kinds that are lines: to them the labels of a vector measure are an axis too.
-LINES = frozenset({"slices", "trajectories"})
+LINES = frozenset({"slices", "trajectories", "instability_forecast"})

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy.stats import binom
+from synthetic_study import study_dataset
 
+from phasecube.analysis import instability_plot
+from phasecube.analysis.analyses import request
+from phasecube.analysis.figures import as_svg
 from phasecube.analysis.instability import Crossing, forecast
 from phasecube.analysis.massive_curve import Peak, fit_massive_curve, massive_curve, peak_time
+from phasecube.analysis.plots import Plot
+from phasecube.engine.errors import StudyError
 
 WIDTHS = np.array([8.0, 16.0, 32.0])
 
@@ -80,6 +89,47 @@ def test_wrong_shapes_and_scales_are_refused() -> None:
         forecast(np.ones((2, 3)), WIDTHS)
     with pytest.raises(ValueError, match="above 0"):
         forecast(np.ones((3, 3)), [0.0, 1.0, 2.0])
+
+
+def drawn(**options: Any) -> tuple[Plot, ...]:
+    """Return the plots of a study whose logit is lr * width^2, or 1 / width with the norm."""
+    lr = np.array([0.1, 1.0])[:, None, None, None, None]
+    width = WIDTHS[:, None, None, None]
+    norm = np.array([False, True])[:, None, None]
+    seed = 1 + 0.01 * np.arange(3)[:, None]
+    late = np.array([0.5, 1.0])
+    logit = np.where(norm, 1 / width, lr * width**2) * seed * late
+    ds = study_dataset(
+        {"lr": [0.1, 1.0], "width": WIDTHS, "qk_norm": [False, True], "seed": [0, 1, 2]},
+        [0, 10],
+        {"max_attention_logit": logit},
+    ).assign_attrs(fixed=json.dumps({"depth": 2}))
+    wanted = request("instability_forecast", {"x": "width", **options})
+    return instability_plot.draw(ds, wanted.options)
+
+
+def test_the_plot_tells_the_crossing_at_each_learning_rate() -> None:
+    plots = drawn(critical=1e4)
+    assert len(plots) == 2  # without and with the norm
+    table = plots[0].table
+    assert list(table.lr) == [0.1, 1.0] and (table.state == "FORECAST").all()
+    exact = np.sqrt(1e4 / (table.lr * 1.01))
+    np.testing.assert_allclose(table.scale, exact, rtol=1e-3)
+    assert (table.low <= exact).all() and (exact <= table.high).all()
+    assert "lr = 0.1: 315" in plots[0].caption
+    assert (plots[1].table.state == "NEVER").all() and "never: no growth" in plots[1].caption
+    assert all("<svg" in as_svg(plot.figure(), "a") for plot in plots)
+
+
+def test_the_scale_can_be_an_expression_of_axes_and_fixed_parameters() -> None:
+    (plot,) = drawn(scale="depth * width ** 2", select={"qk_norm": False})
+    np.testing.assert_allclose(plot.table.scale, 2 * 1e4 / (plot.table.lr * 1.01), rtol=1e-3)
+    np.testing.assert_allclose(plot.table.exponent, 1, rtol=1e-3)
+
+
+def test_an_axis_without_a_scale_is_told() -> None:
+    with pytest.raises(StudyError, match="above 0"):
+        drawn(x="width", scale="width - 8")
 
 
 PLANTED = (800.0, 0.05, 1.5, 1.0, 50.0)
