@@ -53,10 +53,12 @@ class PackState:
         return self.weights_KP.dtype
 
     def take(self, keep: npt.NDArray[np.int64]) -> PackState:
-        """Return the lanes at `keep` as contiguous rows of their own."""
+        """Return the lanes at `keep` as contiguous rows of their own; shared data stay shared."""
         index = torch.from_numpy(keep).to(self.weights_KP.device)
 
         def rows(tensor: Tensor) -> Tensor:
+            if len(tensor) > 1 and tensor.stride(0) == 0:
+                return tensor[:1].expand(len(keep), *tensor.shape[1:])
             return tensor.index_select(0, index)
 
         return PackState(
