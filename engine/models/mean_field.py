@@ -12,8 +12,8 @@ from torch import Tensor, nn
 Activation = Literal["tanh", "relu", "identity"]
 # The gain and the function: a gain of sqrt(2) keeps the scale of N(0, 1) inputs at the start.
 _ACTIVATIONS: dict[Activation, tuple[float, Callable[[Tensor], Tensor]]] = {
-    "tanh": (math.sqrt(2.0), torch.tanh),
-    "relu": (math.sqrt(2.0), torch.relu),
+    "tanh": (math.sqrt(2.0), torch.tanh_),  # in place: its input is needed no more
+    "relu": (math.sqrt(2.0), torch.relu_),
     "identity": (1.0, lambda z_HR: z_HR),
 }
 
