@@ -14,8 +14,8 @@ from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.schema import is_open
 from phasecube.sweeps.sections import SweepFile
 
-_MEASURES = ("measure", "measures", "train", "validation")
-_AXES = ("x", "y", "by", "over", "select")
+_MEASURES = ("measure", "measures", "train", "validation", "sensitivity")
+_AXES = ("x", "y", "lr", "by", "over", "select")
 
 
 def measures_known(experiment: Any) -> dict[str, Measure]:

@@ -9,6 +9,7 @@ import pytest
 from phasecube.engine.errors import SpecError
 from phasecube.engine.experiment import ENGINE_MEASURES
 from phasecube.engine.measures import GENERAL_MEASURES
+from phasecube.sweeps.analyses import ANALYSES
 from phasecube.sweeps.plan import expand
 from phasecube.sweeps.sweep import parse_sweep, read_sweep
 
@@ -387,7 +388,22 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "analysis kind": (
         '[[analyses]]\nkind = "groking"',
         [
-            "analyses[0].kind: unknown analysis 'groking'; did you mean 'grokking'? known are: curves, grokking, lr_stability, phase_diagram"
+            "analyses[0].kind: unknown analysis 'groking'; did you mean 'grokking'? known are: "
+            + ", ".join(sorted(ANALYSES))
+        ],
+    ),
+    "analysis that lacks what it draws": (
+        '[[analyses]]\nkind = "slices"\nmeasure = "val_loss"\nby = "wdth"',
+        [
+            "analyses[0].x: is missing; slices cannot be drawn without it",
+            "analyses[0].by: 'wdth' is no axis; known are: layer",
+        ],
+    ),
+    "analysis of a learning rate that is no axis": (
+        '[[analyses]]\nkind = "lr_stability"\nlr = "lrr"\nsensitivity = "val_loss"\n[record]\nmeasures = ["train_loss"]',
+        [
+            "analyses[0].lr: 'lrr' is no axis; known are: none",
+            "analyses[0].sensitivity: 'val_loss' is not recorded; did you mean 'train_loss'? known are: train_loss",
         ],
     ),
     "analysis option": (
