@@ -89,6 +89,20 @@ def stable(ds: xr.Dataset, measure: str, rule: StabilityRule | None = None) -> x
     return found.rename("stable").assign_attrs(long_name="stable", units="1")
 
 
+def capped_loss(ds: xr.Dataset, measure: str, *, lr: str = "lr", tail: int = 1) -> xr.DataArray:
+    """Return the final loss of each trial, at most its first; that one where it diverged.
+
+    The final loss is the mean of the last `tail` records; NaN where a trial has not ended
+    in good order and did not diverge either.
+    """
+    final = tail_mean(ds, measure, tail)
+    start = initial_value(ds, measure).astype(np.float64)
+    # A run that diverged before its first record starts as its neighbours do.
+    start = start.where(np.isfinite(start)).fillna(start.where(np.isfinite(start)).max(lr))
+    final = final.where(~(ds.outcome == Outcome.DIVERGED), start)
+    return final.where(~(final > start), start)  # NaN, not ended, stays NaN
+
+
 def lr_sensitivity(
     ds: xr.Dataset,
     measure: str,
@@ -118,14 +132,8 @@ def lr_sensitivity(
     has ended (n_members). Reference: Wortsman et al. 2023, arXiv:2309.14322; the upper part
     is ours. Raises StudyError where `lr` is no axis of at least 2 positive numbers.
     """
-    at_L, order_L = _learning_rates(ds, lr)
-    final = tail_mean(ds, measure, tail)
-    start = initial_value(ds, measure).astype(np.float64)
-    # A run that diverged before its first record starts as its neighbours do.
-    start = start.where(np.isfinite(start)).fillna(start.where(np.isfinite(start)).max(lr))
-    diverged = ds.outcome == Outcome.DIVERGED
-    final = final.where(~diverged, start)
-    capped = final.where(~(final > start), start)  # NaN, not ended, stays NaN
+    at_L, order_L = learning_rates(ds, lr)
+    capped = capped_loss(ds, measure, lr=lr, tail=tail)
     members = [d for d in over if d in capped.dims]
     slices = [str(d) for d in capped.dims if d != lr and d not in members]
     values = capped.transpose(*slices, *members, lr).compute()
@@ -162,7 +170,11 @@ def lr_sensitivity(
     )
 
 
-def _learning_rates(ds: xr.Dataset, lr: str) -> tuple[np.ndarray, np.ndarray]:
+def learning_rates(ds: xr.Dataset, lr: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values of the axis in rising order, and their places on it.
+
+    Raises StudyError where it is no axis of at least 2 positive numbers.
+    """
     if lr not in ds.dims or lr not in ds.coords or ds[lr].dtype.kind not in "fiu":
         axes = ", ".join(str(d) for d in ds.outcome.dims)
         raise StudyError(f"{lr!r} is no axis of numbers; the study has {axes}")

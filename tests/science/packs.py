@@ -30,16 +30,21 @@ def train(
     steps: int,
     every: int = 1,
     lanes: int = 32,
+    vectors: Sequence[str] = (),
     **fixed: Any,
 ) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
-    """Return the record steps and every scalar measure as [trials, steps]."""
+    """Return the record steps and every scalar measure as [trials, steps]; of `vectors`, which
+    are asked for by name, [trials, steps, labels]."""
     known = parameters(experiment)
     values = {name: p.default for name, p in known.items()} | fixed | {"steps": steps}
     rows = [values | trial for trial in trials]
     static = {name: values[name] for name, p in known.items() if p.static}
     varying = {name: [row[name] for row in rows] for name, p in known.items() if not p.static}
+    own = {name: values[name] for name in experiment.params_type.model_fields} if vectors else {}
     scalars = [*ENGINE_MEASURES, *(n for n, m in experiment.measures.items() if m.dim is None)]
-    rule = RecordRule(np.arange(0, steps + 1, every), tuple(scalars), dtype="float64")
+    labels = {name: experiment.labels(name, experiment.params_type(**own)) for name in vectors}
+    at = np.arange(0, steps + 1, every)
+    rule = RecordRule(at, tuple(scalars), at if vectors else at[:0], labels, "float64")
     record = PackRecord.empty(len(rows), rule)
     choice = EngineChoice(Engine.VMAP_FORWARD, min(len(rows), lanes), False, "asked for by a test")
     settled = run_pack(
@@ -56,7 +61,8 @@ def train(
         checkpoint_every_s=np.inf,
     )
     assert settled
-    return rule.steps, dict(zip(scalars, record.scalars_RMS.transpose(1, 0, 2), strict=True))
+    found = dict(zip(scalars, record.scalars_RMS.transpose(1, 0, 2), strict=True))
+    return rule.steps, found | record.vectors
 
 
 def onsets(steps: npt.NDArray[np.int64], curve_RS: Curve, threshold: float, above: bool = True):
