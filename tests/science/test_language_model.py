@@ -12,6 +12,7 @@ from packs import grid, train
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, one_hot, scaled_dot_product_attention
 
+from phasecube.engine.admission import admit
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiments.language_model import (
     LanguageModel,
@@ -24,8 +25,11 @@ from phasecube.engine.measures.activations import massive_ratio, rms
 from phasecube.engine.measures.attention import attention_entropy, largest_logit
 from phasecube.engine.models.attention import rope_tables, rotate
 from phasecube.engine.models.decoder import Decoder, Seen
+from phasecube.engine.params import parameters
+from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
 from phasecube.engine.tasks.tokens import content_digest, open_tokens, zipf_chain
+from phasecube.engine.trials import Trials
 
 TINY = {"width": 12, "heads": 3, "depth": 2, "context": 7, "vocabulary": 11}
 SMALL_RUN = {**TINY, "sequences": 40, "held_out": 5, "batch": 3, "warmup_steps": 2}
@@ -219,11 +223,23 @@ def bits(found: dict[str, np.ndarray], row: int) -> bytes:
 @pytest.mark.parametrize("settings", VARIANTS, ids=str)
 def test_a_trial_has_the_same_bits_alone_and_in_company(settings: dict[str, Any]) -> None:
     trials = grid(lr=[1e-3, 0.1], z_loss=[0.0, 1e-2], seed=[0, 1])
-    fixed = {**SMALL_RUN, **settings}
+    fixed: dict[str, Any] = {**SMALL_RUN, **settings}
+    fixed["vectors"] = [name for name, m in LanguageModel.measures.items() if m.dim]
     _, together = train(LanguageModel(), trials, 6, 3, **fixed)
     for row in (0, 5, 7):
         _, alone = train(LanguageModel(), [trials[row]], 6, 3, **fixed)
         assert bits(alone, 0) == bits(together, row)
+
+
+@pytest.mark.parametrize("settings", [VARIANTS[0], VARIANTS[4]], ids=str)
+def test_the_engine_trains_it_as_a_pack(settings: dict[str, Any]) -> None:
+    known = parameters(LanguageModel())
+    values = {name: p.default for name, p in known.items()} | SMALL_RUN | settings
+    static = {name: values[name] for name, p in known.items() if p.static}
+    varying = {name: [values[name]] * 3 for name, p in known.items() if not p.static}
+    trials = Trials(np.arange(3), static, {**varying, "lr": [1e-3, 1e-2, 1.0], "seed": [0, 1, 2]})
+    choice = admit(LanguageModel(), trials, Engine.VMAP_FORWARD, torch.device("cpu"))
+    assert choice.spare <= 1  # for gelu
 
 
 def test_made_text_has_the_declared_copies_and_successors() -> None:
