@@ -19,6 +19,7 @@ from phasecube.analysis.figures import COLOURMAP, CURVE_COLOURS, add_caption, st
 Floats = npt.NDArray[np.float64]
 COLOURS = (*CURVE_COLOURS, "#E69F00", "#56B4E9", "#CC79A7")  # Okabe and Ito 2008
 MARKERS = "osD^vP*X"
+LEGEND_LETTERS = 36
 MINOR_DECADES = 8  # on longer axes minor ticks run into each other
 DASHES = ("-", "--", "-.", (0, (1, 1)))
 
@@ -101,6 +102,8 @@ def line_figure(
             handles.append(Line2D([], [], label="some or all diverged", **style))
         if any(h.get_label() for h in handles):
             named = [h for h in handles if h.get_label()]
+            for handle in named:  # a long expression would take the place of the axes
+                handle.set_label(textwrap.fill(str(handle.get_label()), LEGEND_LETTERS))
             axes.legend(handles=named, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False)
         add_caption(figure, caption)
     return figure
