@@ -99,6 +99,9 @@ class Trial(Protocol):
         statistics of a BatchNorm act as they do in evaluation; all else is as in training.
         """
 
+    def redrawn(self, name: str) -> Trial:
+        """Return the same trial with other random numbers, as another batch of the step."""
+
 
 class Experiment(Generic[P]):
     """One trial of training: a model, its data, a loss and measures. Stateless.

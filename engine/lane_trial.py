@@ -87,6 +87,11 @@ class LaneTrial:
         moved = {**self.weights, **weights}
         return LaneTrial(self.params, self.data, moved, self.rng, self.step, self._call)
 
+    def redrawn(self, name: str) -> LaneTrial:
+        """Return the same trial with other random numbers, those under `name`."""
+        rng = self.rng.apart(name)
+        return LaneTrial(self.params, self.data, self.weights, rng, self.step, self._call)
+
     @property
     def gradient(self) -> Tensors:
         """Return the gradient of the step's loss by weight name."""

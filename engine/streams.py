@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -83,6 +84,8 @@ class Stream:
     any longer draw of the same purpose, and float32 numbers are the float64 ones cut short.
     """
 
+    _prefix = ""
+
     def __init__(self, seed: int, step: int | None = None) -> None:
         self._key: tuple[Any, Any] = key_words(seed)
         self._step: Any = NO_STEP if step is None else step
@@ -107,6 +110,12 @@ class Stream:
         """
         return self._step
 
+    def apart(self, name: str) -> Stream:
+        """Return the stream whose draws of every purpose are others, those under `name`."""
+        other = copy(self)
+        other._prefix = f"{self._prefix}{name}/"
+        return other
+
     def uniform(self, purpose: str, shape: Sequence[int] = (), dtype: Any = None) -> Any:
         """Return numbers in [0, 1): 53 random bits in float64, 24 in float32.
 
@@ -122,7 +131,7 @@ class Stream:
             flat = _box_muller(self._uniform(purpose, n + n % 2, torch.float64))[:n]
             return flat.reshape(tuple(shape)).to(dtype or self._dtype)
         self.drawn = True
-        found = _host_normal(self._key, self._step, purpose, n)
+        found = _host_normal(self._key, self._step, self._prefix + purpose, n)
         return found.reshape(tuple(shape)).astype(dtype or np.float64)
 
     def integers(self, purpose: str, high: int, shape: Sequence[int] = ()) -> Any:
@@ -157,6 +166,7 @@ class Stream:
             raise ValueError(f"one draw holds at most 2^32 numbers, got {n}")
         self.drawn = True
         first = plane << PLANE_BIT
+        purpose = self._prefix + purpose
         if self._dtype is None:
             p0, p1 = purpose_words(purpose)
             index = np.arange(first, first + n_blocks, dtype=np.int64)

@@ -19,14 +19,44 @@ _OF_WEIGHTS = f"{_HERE}.weights:rms_per_weight"
 WEIGHT_DIM = "weight"  # its labels are the names of the trained weights
 
 
+_CURVATURE = f"{_HERE}.curvature:curvature"
+_LANCZOS, _PROBES, _BATCHES = 40, 32, 32  # gradients that cost about as much
+
+
 def _rms(of: str, **more: Any) -> Measure:
     return Measure(f"root mean square of the {of} of each weight", "1", WEIGHT_DIM, False, **more)
+
+
+def _costly(long_name: str, gradients: float) -> Measure:
+    return Measure(long_name, recorded=False, cost=gradients)
 
 
 GENERAL_MEASURES: Mapping[str, tuple[Measure, str]] = {
     "weight_rms_per_weight": (_rms("entries"), _OF_WEIGHTS),
     "gradient_rms_per_weight": (_rms("gradient"), _OF_WEIGHTS),
     "update_rms_per_weight": (_rms("coming update", cost=1, of_update=True), _OF_WEIGHTS),
+    "sharpness": (_costly("largest eigenvalue of the Hessian", _LANCZOS), _CURVATURE),
+    "sharpness_residual": (
+        _costly("distance of the sharpness to an eigenvalue, at most", _LANCZOS),
+        _CURVATURE,
+    ),
+    "preconditioned_sharpness": (
+        _costly("largest eigenvalue of Adam's P^-1 times the Hessian", _LANCZOS),
+        _CURVATURE,
+    ),
+    "preconditioned_sharpness_residual": (
+        _costly("distance of the preconditioned sharpness to an eigenvalue, at most", _LANCZOS),
+        _CURVATURE,
+    ),
+    "hessian_trace": (_costly("trace of the Hessian", _PROBES), _CURVATURE),
+    "hessian_trace_error": (
+        _costly("standard error of the trace of the Hessian", _PROBES),
+        _CURVATURE,
+    ),
+    "batch_sharpness": (
+        _costly("curvature along the gradient of a batch, mean over batches", _BATCHES),
+        f"{_HERE}.curvature:batch_sharpness",
+    ),
 }
 
 

@@ -113,3 +113,14 @@ def test_normals_have_mean_0_and_variance_1() -> None:
     # 5 standard errors: 1 / sqrt(n) of the mean, sqrt(2 / n) of the variance.
     assert abs(x.mean()) < 5 / n**0.5
     assert abs(x.var() - 1) < 5 * (2 / n) ** 0.5
+
+
+def test_a_stream_apart_draws_other_numbers_alike_on_both_paths() -> None:
+    host, lane = Stream(3, 7), traced(3, 7)
+    for kind in ("uniform", "normal", "permutation"):
+        args = (64,) if kind == "permutation" else ((64,),)
+        plain = getattr(host, kind)("x", *args)
+        apart = getattr(host.apart("b"), kind)("x", *args)
+        assert (apart != plain).any()
+        np.testing.assert_array_equal(getattr(lane.apart("b"), kind)("x", *args), apart)
+    assert (host.apart("b").uniform("x", (4,)) != host.apart("c").uniform("x", (4,))).all()
