@@ -146,7 +146,8 @@ def value_figure(
         bar = figure.colorbar(
             mpl.cm.ScalarMappable(norm, COLOURMAP), ax=axes, pad=0.03, fraction=0.06
         )
-        bar.set_label(name_and_unit(cells.value) + (", log scale" if log else ""))
+        label = name_and_unit(cells.value) + (", log scale" if log else "")
+        bar.set_label(textwrap.fill(label, 44))
         bar.ax.tick_params(which="both", width=0.5)
         if log:
             few = float(norm.vmax or 0) < 1e4 * float(norm.vmin or 0)

@@ -12,14 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from phasecube.analysis.figures import COLOURMAP, CURVE_COLOURS, add_caption, styled
+from phasecube.analysis.labels import format_value, tick_labels
 
 Floats = npt.NDArray[np.float64]
 COLOURS = (*CURVE_COLOURS, "#E69F00", "#56B4E9", "#CC79A7")  # Okabe and Ito 2008
 MARKERS = "osD^vP*X"
 LEGEND_LETTERS = 36
+FEW_PLACES = 8  # so many places on a logarithmic axis are named one by one
+LABELLED_DECADES = 2  # shorter axes name 2 and 5 too
 MINOR_DECADES = 8  # on longer axes minor ticks run into each other
 DASHES = ("-", "--", "-.", (0, (1, 1)))
 
@@ -88,10 +91,12 @@ def line_figure(
         if x.ticks:
             axes.set_xticks(range(len(x.ticks)), x.ticks)
         for axis, side in ((axes.xaxis, x), (axes.yaxis, y)):
-            decades = np.diff(np.log10(axis.get_view_interval())) if side.log else 0.0
-            if side.log and not side.ticks and decades < MINOR_DECADES:
-                axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=100))
-                axis.set_minor_formatter(NullFormatter())
+            if side.log and not side.ticks:
+                _log_ticks(axis)
+        few = np.unique(np.concatenate([line.at for line in lines])) if points and lines else []
+        if x.log and 1 < len(few) <= FEW_PLACES:
+            axes.set_xticks(few, tick_labels(int(v) if v.is_integer() else v for v in few))
+            axes.set_xticks([], minor=True)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_title(title)
         handles, _ = axes.get_legend_handles_labels()
@@ -134,6 +139,17 @@ def _finite(parts: Sequence[Floats], *, log: bool) -> Floats:
     joined: Floats = np.concatenate([np.ravel(part) for part in parts])
     kept: Floats = joined[np.isfinite(joined) & ((joined > 0) | (not log))]
     return kept
+
+
+def _log_ticks(axis: Any) -> None:
+    """Name more places than powers of ten where there are hardly any in sight."""
+    decades = float(np.diff(np.log10(axis.get_view_interval()))[0])
+    if decades < LABELLED_DECADES:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades > 0.7 else tuple(range(1, 10))))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: format_value(float(value), 6)))
+    if decades < MINOR_DECADES:
+        axis.set_minor_locator(LogLocator(subs=tuple(range(2, 10)), numticks=100))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def line_colours(n: int) -> list[Any]:
