@@ -93,7 +93,9 @@ def line_figure(
         for axis, side in ((axes.xaxis, x), (axes.yaxis, y)):
             if side.log and not side.ticks:
                 _log_ticks(axis)
-        few = np.unique(np.concatenate([line.at for line in lines])) if points and lines else []
+        few: Any = (
+            np.unique(np.concatenate([line.at for line in lines])) if points and lines else []
+        )
         if x.log and 1 < len(few) <= FEW_PLACES:
             axes.set_xticks(few, tick_labels(int(v) if v.is_integer() else v for v in few))
             axes.set_xticks([], minor=True)
