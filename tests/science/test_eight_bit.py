@@ -2,47 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from packs import grid, train
-from torch import Tensor, nn
 
-from phasecube.engine.experiment import Experiment, Measure, Params
+from phasecube.engine.experiments.mlp_regression import MlpRegression
 from phasecube.engine.optimizers.block_codes import BlockCodes
 
 STEPS = 400
 
-
-class Regression(Experiment[Params]):
-    """A tanh network of 128 by 128 learns sum_i tanh(x_i) / 4 of 16 inputs, a new batch a step."""
-
-    name = "regression_with_codes"
-    params_type = Params
-    defaults: ClassVar[dict[str, Any]] = {"lr": 2.0**-6, "beta2": 0.95}
-    measures: ClassVar[dict[str, Measure]] = {"test_loss": Measure("on 1,000 points")}
-
-    def model(self, params: Params) -> nn.Module:
-        return nn.Sequential(
-            nn.Linear(16, 128), nn.Tanh(), nn.Linear(128, 128), nn.Tanh(), nn.Linear(128, 1)
-        )
-
-    def data(self, params: Params, stream: Any) -> dict[str, Tensor]:
-        return {"x": torch.as_tensor(stream.normal("test", (1000, 16)))}
-
-    def loss(self, trial: Any) -> Tensor:
-        return self.error(trial, trial.rng.normal("batch", (64, 16)))
-
-    def measure(self, trial: Any, wanted: frozenset[str]) -> dict[str, Tensor]:
-        return {"test_loss": self.error(trial, trial.data["x"])}
-
-    def error(self, trial: Any, x_B16: Tensor) -> Tensor:
-        target_B = x_B16.tanh().sum(-1) / 4
-        return (trial.model(x_B16).squeeze(-1) - target_B).square().mean()
-
-
+# A tanh network of 128 by 128 learns sum_i tanh(x_i) / 4 of 16 inputs, a new batch a step.
+PROTOCOL: dict[str, Any] = {
+    "task": "tanh_sum",
+    "inputs": 16,
+    "rows": 0,
+    "batch": 64,
+    "test_rows": 1000,
+    "width": 128,
+    "lr": 2.0**-6,
+    "beta2": 0.95,
+    "schedule": "wsd",
+    "decay_fraction": 1.0,  # linear to zero from the first step on
+}
 # Every tensor is rounded: the rule that spares small ones hides most of what a bad code costs.
 EIGHT_BIT = {"optimizer": "adamw_8bit", "state_min_size": 0}
 ARMS: dict[str, dict[str, Any]] = {
@@ -56,10 +40,10 @@ ARMS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def final() -> dict[str, np.ndarray]:
     """The final loss of three seeds of each arm, at a rate that falls to zero."""
-    schedule = {"schedule": "wsd", "decay_fraction": 1.0}
     found = {}
     for arm, settings in ARMS.items():
-        _, curves = train(Regression(), grid(seed=[0, 1, 2]), STEPS, STEPS, **schedule, **settings)
+        settings = PROTOCOL | settings
+        _, curves = train(MlpRegression(), grid(seed=[0, 1, 2]), STEPS, STEPS, **settings)
         found[arm] = curves["test_loss"][:, -1]
     return found
 
