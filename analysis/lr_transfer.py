@@ -50,8 +50,9 @@ def vertex(place_L: Floats, value_L: Floats) -> Vertex:
     found, edges = _vertices(place_L, value_L[None])
     place, edge = float(found[0]), int(edges[0])
     if edge:
-        inside = place_L[1] if edge < 0 else place_L[-2]
-        return Vertex(place, *((place, inside) if edge < 0 else (inside, place)), edge)
+        if edge < 0:
+            return Vertex(place, place, float(place_L[1]), edge)
+        return Vertex(place, float(place_L[-2]), place, edge)
     i = int(np.argmin(value_L))
     low, middle, high = place_L[i - 1 : i + 2]
     second = _divided(place_L[i - 1 : i + 2], value_L[i - 1 : i + 2])
@@ -76,7 +77,7 @@ def _divided(place: Floats, value: Floats) -> float:
 def _vertices(place_L: Floats, value_RL: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
     """Return the vertex and edge of each row; NaN and 0 where a value is NaN."""
     n = len(place_L)
-    known_R = ~np.isnan(value_RL).any(-1)
+    known_R = np.asarray(np.isfinite(value_RL).all(-1))
     best_R = np.where(known_R, np.where(known_R[:, None], value_RL, 0.0).argmin(-1), 1)
     edge_R = np.where(best_R == n - 1, 1, np.where(best_R == 0, -1, 0))
     i_R = np.clip(best_R, 1, n - 2)
@@ -172,7 +173,7 @@ def _weights(n: int, resamples: int) -> Floats:
 def _of_slice(
     log_L: Floats, loss_XNL: Floats, weight_BN: Floats, x_X: Floats, confidence: float
 ) -> dict[str, Floats]:
-    whole_XN = ~np.isnan(loss_XNL).any(-1)
+    whole_XN = np.asarray(np.isfinite(loss_XNL).all(-1))
     kept_XBN = weight_BN * whole_XN[:, None]
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_XBL = kept_XBN @ np.where(whole_XN[..., None], loss_XNL, 0.0)

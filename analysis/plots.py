@@ -17,6 +17,7 @@ PLOT_KINDS: Mapping[str, str] = {
     "slices": "phasecube.analysis.slices",
     "trajectories": "phasecube.analysis.trajectories",
     "instability_forecast": "phasecube.analysis.instability_plot",
+    "lr_transfer": "phasecube.analysis.lr_transfer_plot",
 }
 
 

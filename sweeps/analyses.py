@@ -38,6 +38,9 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "instability_forecast": frozenset(
         {"title", "measure", "x", "by", "scale", "critical", "over", "select", "step"}
     ),
+    "lr_transfer": frozenset(
+        {"title", "measure", "x", "by", "lr", "over", "select", "tail", "scale"}
+    ),
     "lr_stability": (_MAP - {"y"})
     | {
         "lr",
@@ -56,6 +59,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "slices": ("measure", "x"),
     "trajectories": ("measure",),
     "instability_forecast": ("x",),
+    "lr_transfer": ("measure", "x"),
 }
 # Kinds that are lines: to them the labels of a vector measure are an axis too.
 LINES = frozenset({"slices", "trajectories", "instability_forecast"})

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
+from phasecube.analysis import lr_transfer_plot
+from phasecube.analysis.analyses import request
+from phasecube.analysis.figures import as_svg
 from phasecube.analysis.lr_transfer import lr_transfer, vertex
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
@@ -163,3 +167,51 @@ def test_what_makes_no_parabola_or_drift_is_said(axis: str, text: str) -> None:
             lr_transfer(ds.isel(lr=[0, 1]), "loss", x="width")
         else:
             lr_transfer(ds, "loss", x="depth")
+
+
+OPTIONS = {"measure": "loss", "x": "width", "by": "form"}
+
+
+def two_forms(best_of_standard: float = -8.9) -> xr.Dataset:
+    """Return a study in which lr* falls with the width in one form and stays in the other."""
+    best = np.array([[-4.4, -5.9, best_of_standard], [-4.4, -4.5, -4.4]])[:, :, None] + np.zeros(3)
+    loss = parabola(best, 0.2 + 0.01 * np.arange(3)).swapaxes(-1, -2)
+    coords = {
+        "form": ["standard", "mup"],
+        "width": WIDTHS,
+        "lr": 2.0**EXPONENTS,
+        "seed": np.arange(3),
+    }
+    curves = np.stack([np.full(loss.shape, 9.0), loss], -1)
+    return study_dataset(coords, [0, 100], {"loss": curves})
+
+
+def test_the_plot_tells_optimum_and_drift_of_each_form() -> None:
+    (plot,) = lr_transfer_plot.draw(two_forms(), request("lr_transfer", OPTIONS).options)
+    assert list(plot.table.form) == ["standard"] * 3 + ["mup"] * 3
+    np.testing.assert_allclose(
+        np.log2(plot.table.optimum), [-4.4, -5.9, -8.9, -4.4, -4.5, -4.4], atol=1e-3
+    )
+    assert "standard: −4.50" in plot.caption and "mup: +0.00" in plot.caption
+    assert "<svg" in as_svg(plot.figure(), "a")
+
+
+def test_an_optimum_past_the_axis_is_an_arrow_and_a_warning() -> None:
+    (plot,) = lr_transfer_plot.draw(two_forms(-14.0), request("lr_transfer", OPTIONS).options)
+    assert "standard: not known" in plot.caption and "drawn as arrows: 1." in plot.caption
+    assert list(plot.table.at_edge) == [0, 0, -1, 0, 0, 0] and "<svg" in as_svg(plot.figure(), "a")
+
+
+def test_what_no_option_names_makes_a_plot_each_and_select_fixes_it() -> None:
+    wanted = {"measure": "loss", "x": "width"}
+    plots = lr_transfer_plot.draw(two_forms(), request("lr_transfer", wanted).options)
+    assert [plot.title for plot in plots] == [
+        "Best learning rate along width, form = standard",
+        "Best learning rate along width, form = mup",
+    ]
+    wanted["select"] = {"form": "mup"}
+    (plot,) = lr_transfer_plot.draw(two_forms(), request("lr_transfer", wanted).options)
+    pd.testing.assert_frame_equal(plot.table, plots[1].table)
+    wanted["select"] = {"width": 32}
+    with pytest.raises(StudyError, match="select fixes width"):
+        lr_transfer_plot.draw(two_forms(), request("lr_transfer", wanted).options)
