@@ -20,7 +20,7 @@ from phasecube.analysis.labels import format_value, tick_labels
 Floats = npt.NDArray[np.float64]
 COLOURS = (*CURVE_COLOURS, "#E69F00", "#56B4E9", "#CC79A7")  # Okabe and Ito 2008
 MARKERS = "osD^vP*X"
-LEGEND_LETTERS = 36
+LEGEND_LETTERS, TICK_LETTERS = 36, 14
 FEW_PLACES = 8  # so many places on a logarithmic axis are named one by one
 LABELLED_DECADES = 2  # shorter axes name 2 and 5 too
 MINOR_DECADES = 8  # on longer axes minor ticks run into each other
@@ -73,7 +73,7 @@ def line_figure(
         figure = Figure(figsize=(4.9, 2.9), layout="constrained")
         axes = figure.add_subplot()
         if x.log:
-            axes.set_xscale("log")
+            _log_scale(axes, np.concatenate([line.at for line in lines] or [np.ones(1)]))
         if y.log:
             axes.set_yscale("log")
         # Where references are dashed no line is.
@@ -89,9 +89,9 @@ def line_figure(
         axes.set_xlabel(x.label)
         axes.set_ylabel(textwrap.fill(y.label, 44))
         if x.ticks:
-            axes.set_xticks(range(len(x.ticks)), x.ticks)
+            axes.set_xticks(range(len(x.ticks)), [textwrap.fill(t, TICK_LETTERS) for t in x.ticks])
         for axis, side in ((axes.xaxis, x), (axes.yaxis, y)):
-            if side.log and not side.ticks:
+            if axis.get_scale() == "log" and not side.ticks:
                 _log_ticks(axis)
         few: Any = (
             np.unique(np.concatenate([line.at for line in lines])) if points and lines else []
@@ -141,6 +141,15 @@ def _finite(parts: Sequence[Floats], *, log: bool) -> Floats:
     joined: Floats = np.concatenate([np.ravel(part) for part in parts])
     kept: Floats = joined[np.isfinite(joined) & ((joined > 0) | (not log))]
     return kept
+
+
+def _log_scale(axes: Any, at: Floats) -> None:
+    """Draw places logarithmically, and linearly from 0 to the first above it."""
+    above = at[at > 0]
+    if (at == 0).any() and above.size:
+        axes.set_xscale("symlog", linthresh=float(above.min()))
+    else:
+        axes.set_xscale("log")
 
 
 def _log_ticks(axis: Any) -> None:

@@ -131,7 +131,7 @@ def _table(line: Bundle, side: MapAxis, options: Options) -> pd.DataFrame:
         outcome_AN = outcome.transpose(side.dim, "member").values
     else:  # the labels of a vector measure
         outcome_AN = np.repeat(outcome.values[None], n, 0)
-    at = line.numbers.get(side.name, np.arange(n))
+    at = line.numbers.get(side.name, side.ticks)  # a zip has the names of its places
     columns: dict[str, Any] = {name: [value] * n for name, value in line.places.items()}
     columns |= {side.name: np.asarray(at), "value": middle.value}
     columns |= {"low": middle.low, "high": middle.high}

@@ -131,6 +131,20 @@ def test_an_axis_of_words_is_drawn_by_its_names() -> None:
     assert [t.get_text() for t in plot.figure().axes[0].get_xticklabels()] == ARMS
 
 
+def test_a_zip_is_drawn_by_the_names_of_its_places() -> None:
+    ds = study().isel(width=slice(0, 2)).rename(width="size").drop_vars("size")
+    ds = ds.assign_coords(depth=("size", [2, 4]), rate=("size", [0.5, 0.1]))
+    options = request("slices", {"measure": "loss", "x": "size", "by": "arm"}).options
+    (plot,) = slices.draw(ds, options)
+    ticks = plot.figure().axes[0].get_xticklabels()
+    assert [t.get_text() for t in ticks] == ["2, 0.5", "4, 0.1"]
+
+
+def test_the_start_is_in_sight_where_steps_are_logarithmic() -> None:
+    axes = trajectory(study(), step_scale="log")[0].figure().axes[0]
+    assert axes.get_xlim()[0] <= 0 and axes.get_xscale() == "symlog"
+
+
 def vector_study() -> xr.Dataset:
     ds = study()
     values = ds.loss.rename(step="vector_step") * xr.DataArray([1.0, 3.0], dims="layer")
