@@ -19,6 +19,7 @@ EXPERIMENTS = {
     "trainability_fractal": f"{_HERE}.trainability_fractal:TrainabilityFractal",
     "criticality": f"{_HERE}.criticality:Criticality",
     "ntk": f"{_HERE}.ntk:Ntk",
+    "training_lyapunov": f"{_HERE}.training_lyapunov:TrainingLyapunov",
     "boxed_quadratic": f"{_HERE}.boxed_quadratic:BoxedQuadratic",
     "river_valley": f"{_HERE}.river_valley:RiverValley",
     "bigram_table": f"{_HERE}.bigram_table:BigramTable",
