@@ -77,11 +77,13 @@ def line_figure(
         if y.log:
             axes.set_yscale("log")
         # Where references are dashed no line is.
-        dashes = (
+        dashes: Any = (
             DASHES if len(lines) <= len(DASHES) and not any(d.references for d in lines) else "-"
         )
         for place, (line, colour) in enumerate(zip(lines, line_colours(len(lines)), strict=True)):
-            _draw(axes, line, colour, place, None if points else dashes[place % len(dashes)])
+            # Between the places of words nothing runs.
+            dash = ("" if x.ticks else "-") if points else dashes[place % len(dashes)]
+            _draw(axes, line, colour, place, dash, bars=points)
         for place, (label, at, value) in enumerate(shared):
             dash = DASHES[1 + place % 3]
             axes.plot(at, value, ls=dash, color="#555555", lw=1.0, label=label, zorder=1)
@@ -170,19 +172,18 @@ def line_colours(n: int) -> list[Any]:
     return [mpl.colormaps[COLOURMAP](share) for share in np.linspace(0.0, 0.88, n)]
 
 
-def _draw(axes: Any, line: DrawnLine, colour: Any, place: int, dash: Any) -> None:
-    """Draw a line with bars, or with a band where it has a dash."""
-    style: Any = {"color": colour, "label": line.label, "lw": 1.1, "zorder": 3}
-    if dash is None:
+def _draw(axes: Any, line: DrawnLine, colour: Any, place: int, dash: Any, *, bars: bool) -> None:
+    style: Any = {"color": colour, "label": line.label, "lw": 1.1, "ls": dash, "zorder": 3}
+    if bars:
         known = np.isfinite(line.value)
         ends = np.array([line.value - line.low, line.high - line.value])[:, known]
         # A point of one trial has no interval; none is drawn and none is made up.
-        bars = np.where(np.isfinite(ends), np.maximum(ends, 0), 0)
+        reach = np.where(np.isfinite(ends), np.maximum(ends, 0), 0)
         marker = MARKERS[place % len(MARKERS)]
         shape: Any = {"marker": marker, "ms": 3.5, "elinewidth": 0.9, "capsize": 2}
-        axes.errorbar(line.at[known], line.value[known], bars, **style, **shape)
+        axes.errorbar(line.at[known], line.value[known], reach, **style, **shape)
     else:
-        axes.plot(line.at, line.value, ls=dash, **style)
+        axes.plot(line.at, line.value, **style)
         axes.fill_between(line.at, line.low, line.high, color=colour, alpha=0.18, lw=0)
     for at, value in line.references:
         axes.plot(at, value, ls="--", color=colour, lw=0.9, zorder=2)
