@@ -48,6 +48,8 @@ class DeepLinearParams(Params):
         found = []
         if not strengths or min(strengths) <= 0:
             found.append(("singular_values", "at least one is needed, each above 0"))
+        elif len({f"{s:g}" for s in strengths}) < len(strengths):
+            found.append(("singular_values", "two are the same; they name the modes, so each once"))
         elif self.init == "aligned" and self.start >= min(strengths):
             found.append(("start", f"must be below every singular value, {min(strengths):g}"))
         room = min(_sizes(self))
@@ -68,7 +70,7 @@ class DeepLinear(Experiment[DeepLinearParams]):
     The sum over rows whose x x' add up to I makes lr * step the time of gradient flow. From
     an aligned start each mode then rises alone along `engine.tasks.deep_linear`: strong modes
     first, in stages, the weaker the later. `mode_error` is the distance from that curve; it
-    is first order in lr, and holds for optimizer = "sgd", constant lr and inputs that are
+    is first order in lr, NaN for init = random, and meant for optimizer = "sgd", constant lr and inputs that are
     whitened or the identity.
 
     Reference: Saxe, McClelland & Ganguli 2013, arXiv:1312.6120; docs/lr_science.md.
@@ -86,9 +88,7 @@ class DeepLinear(Experiment[DeepLinearParams]):
     }
     measures: ClassVar[Mapping[str, Measure]] = {
         "mode_strength": Measure("strength u of each of the teacher's modes", dim="mode"),
-        "mode_error": Measure(
-            "largest |u - closed form| over modes; NaN for init = random, which has none"
-        ),
+        "mode_error": Measure("largest |u - closed form| over modes"),
         "balance_drift": Measure(
             "largest change of an entry of W_(l+1)'W_(l+1) - W_l W_l', which gradient flow keeps"
         ),
@@ -182,8 +182,8 @@ class DeepLinear(Experiment[DeepLinearParams]):
         return {name: value for name, value in found.items() if name in wanted}
 
     def labels(self, measure: str, params: DeepLinearParams) -> tuple[str, ...]:  # noqa: ARG002
-        """Return the modes' numbers, in the order of `singular_values`."""
-        return tuple(str(i + 1) for i in range(len(_strengths(params))))
+        """Return the teacher's singular values; float(mode) is one in an expression."""
+        return tuple(f"{strength:g}" for strength in _strengths(params))
 
 
 def _strengths(params: DeepLinearParams) -> list[float]:

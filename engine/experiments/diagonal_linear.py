@@ -54,9 +54,9 @@ class DiagonalLinear(Experiment[DiagonalLinearParams]):
     }
     measures: ClassVar[Mapping[str, Measure]] = {
         "full_loss": Measure("loss, mean over all training examples"),
-        "test_error": Measure("|w - teacher|^2 / |teacher|^2, the error on new x over that of 0"),
+        "test_error": Measure("test error, |w - teacher|^2 / |teacher|^2"),
         "hessian_trace": Measure("tr(H) of the loss over all training examples"),
-        "trace_ratio": Measure("lr tr(H) / 2: above 1 SGD of one example is unstable"),
+        "trace_ratio": Measure("lr tr(H) / 2"),
         "norm": Measure("sum of u^2 + v^2"),
     }
 

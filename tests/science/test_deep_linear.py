@@ -167,6 +167,7 @@ def test_rows_of_every_kind_carry_the_same_task(inputs: str) -> None:
         ({"singular_values": "3, two"}, "singular_values"),
         ({"singular_values": "3, -1"}, "singular_values"),
         ({"singular_values": ""}, "singular_values"),
+        ({"singular_values": "2, 2.0"}, "singular_values"),
         ({"width": 3}, "singular_values"),
         ({"start": 0.7}, "start"),
         ({"rows": 5}, "rows"),

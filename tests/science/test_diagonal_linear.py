@@ -71,6 +71,22 @@ def test_large_steps_find_solutions_of_smaller_norm_that_are_nearer_to_the_teach
     assert (last["trace_ratio"] <= 1).all()
 
 
+@pytest.mark.slow
+def test_the_cards_network_learns_its_teacher_near_divergence_with_sgd_and_not_with_all_rows() -> (
+    None
+):
+    """100 inputs, 40 examples, 5 entries: SGD's error falls over lr, gradient descent's rises."""
+    lrs, n = [0.008, 0.016, 0.032, 0.0453], 8
+    _, sgd = train(DiagonalLinear(), grid(lr=lrs, seed=range(n)), 5000, 5000)
+    _, full = train(DiagonalLinear(), grid(lr=lrs, seed=range(n)), 5000, 5000, batch=0)
+    last = {name: values[:, -1].reshape(4, n) for name, values in sgd.items()}
+    assert (last["full_loss"] < 1e-4).all() and (last["trace_ratio"] < 1).all()
+    error_L = np.median(last["test_error"], 1)
+    assert (np.diff(error_L) < 0).all() and error_L[-1] < error_L[0] / 4
+    assert (np.diff(np.median(full["test_error"][:, -1].reshape(4, n), 1)) > 0).all()
+    assert full["trace_ratio"][:, -1].max() > 1
+
+
 def test_a_teacher_without_room_is_a_fault() -> None:
     assert [n for n, _ in DiagonalLinearParams(sparsity=101).faults()] == ["sparsity"]
 
