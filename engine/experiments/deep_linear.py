@@ -69,9 +69,9 @@ class DeepLinear(Experiment[DeepLinearParams]):
 
     The sum over rows whose x x' add up to I makes lr * step the time of gradient flow. From
     an aligned start each mode then rises alone along `engine.tasks.deep_linear`: strong modes
-    first, in stages, the weaker the later. `mode_error` is the distance from that curve; it
-    is first order in lr, NaN for init = random, and meant for optimizer = "sgd", constant lr and inputs that are
-    whitened or the identity.
+    first, in stages, the weaker the later. `mode_error` is the distance from that curve: first
+    order in lr, for optimizer = "sgd" at constant lr and inputs that are whitened or the
+    identity; NaN for init = random, which has no such curve.
 
     Reference: Saxe, McClelland & Ganguli 2013, arXiv:1312.6120; docs/lr_science.md.
     """
