@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.descent import Descent
@@ -118,21 +120,46 @@ def _lanes_that_fit(
     experiment: Experiment[Any], trials: Trials, choice: EngineChoice, device: torch.device
 ) -> int:
     """Return how many lanes the free memory holds, from what one lane keeps."""
-    saved: dict[int, int] = {}
+    one = TrialSteps(experiment, trials.take([0]), choice, device)
+    saved = _saved_bytes(one)
+    state = one.state
+    kept = [state.weights_KP] * 3 + [*state.moments.values(), *state.data.values()]
+    size = sum(t.numel() * t.element_size() for t in kept) + saved
+    per_lane = MEMORY_FACTOR * size / len(state)
+    return max(1, int(MEMORY_SHARE * free_bytes(device) / per_lane))
+
+
+def _saved_bytes(steps: TrialSteps) -> int:
+    """Return the bytes that one step keeps for its backward pass."""
+    sizes: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
+        sizes[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    one = TrialSteps(experiment, trials.take([0]), choice, device)
-    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        one.step()
-    state = one.state
-    kept = [state.weights_KP] * 3 + [*state.moments.values(), *state.data.values()]
-    size = sum(t.numel() * t.element_size() for t in kept) + sum(saved.values())
-    per_lane = MEMORY_FACTOR * size / len(state)
-    return max(1, int(MEMORY_SHARE * free_bytes(device) / per_lane))
+    class Outputs(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            found = func(*args, **(kwargs or {}))
+            for tensor in tree_leaves(found):
+                if isinstance(tensor, Tensor):
+                    count(tensor)
+            return found
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            steps.step()
+    except RuntimeError as error:
+        # torch.func.grad, in the engine or in the loss, allows no such hooks. All addresses
+        # that hold a result are somewhat more than what is kept: memory is used again.
+        if "saved tensor hooks" not in str(error):
+            raise
+        sizes.clear()
+        with Outputs():  # type: ignore[no-untyped-call]
+            steps.step()
+    return sum(sizes.values())
 
 
 def free_bytes(device: torch.device) -> int:

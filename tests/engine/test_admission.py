@@ -9,6 +9,7 @@ import pytest
 import torch
 from engine_cases import Mlp, NoisyMlp, Quadratic, every_step, make_trials, run
 from torch import Tensor, nn
+from torch.func import grad
 
 from phasecube.engine.admission import choose_engine
 from phasecube.engine.choice import EngineChoice
@@ -47,6 +48,15 @@ class Recurrent(Mlp):
         return {name: torch.zeros(()) for name in wanted}
 
 
+class GradientInside(Mlp):
+    """Takes a gradient of its own inside the loss, as a penalty on the slope does."""
+
+    def loss(self, trial: Any) -> Tensor:
+        x_R1 = trial.data["x"]
+        slope = grad(lambda scale: trial.model(scale * x_R1).mean())(torch.ones_like(x_R1[0, 0]))
+        return super().loss(trial) + slope.square()
+
+
 class Counting(Mlp):
     """Replaces a buffer instead of writing into it: lost under functional_call."""
 
@@ -81,6 +91,11 @@ class Dropping(Mlp):
 class Broken(Mlp):
     def loss(self, trial: Any) -> Tensor:
         raise ValueError("not written yet")
+
+
+@pytest.mark.parametrize("requested", ["vmap", "vmap_gradient"])
+def test_a_loss_with_a_gradient_inside_is_probed_like_any_other(requested: str) -> None:
+    assert "lanes train" in choose(GradientInside(), requested).reason
 
 
 @pytest.mark.parametrize(
