@@ -18,6 +18,7 @@ PLOT_KINDS: Mapping[str, str] = {
     "trajectories": "phasecube.analysis.trajectories",
     "instability_forecast": "phasecube.analysis.instability_plot",
     "lr_transfer": "phasecube.analysis.lr_transfer_plot",
+    "boundary_dimension": "phasecube.analysis.boundary_dimension_plot",
 }
 
 

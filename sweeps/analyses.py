@@ -41,6 +41,12 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "lr_transfer": frozenset(
         {"title", "measure", "x", "by", "lr", "over", "select", "tail", "scale"}
     ),
+    "boundary_dimension": frozenset(
+        {
+            *("title", "measure", "x", "y", "label", "loss_above", "converged_below", "tail"),
+            *("select", "shown_x", "shown_y"),
+        }
+    ),
     "lr_stability": (_MAP - {"y"})
     | {
         "lr",
@@ -60,6 +66,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "trajectories": ("measure",),
     "instability_forecast": ("x",),
     "lr_transfer": ("measure", "x"),
+    "boundary_dimension": ("measure", "x", "y"),
 }
 # Kinds that are lines: to them the labels of a vector measure are an axis too.
 LINES = frozenset({"slices", "trajectories", "instability_forecast"})
