@@ -112,38 +112,43 @@ def test_only_the_matrix_between_hidden_layers_starts_smaller_at_larger_width(fo
     assert model.output_multiplier == 32 / 512
 
 
-def slopes_of_change(form: str, widths: list[int]) -> dict[str, float]:
-    """Return d log(change of a layer in 4 steps of Adam at lr .01) / d log width."""
+WIDTHS = [64, 128, 256, 512, 1024]
+LAYERS = ("input", "hidden.0", "head")
+
+
+def slopes_of_change(form: str, optimizer: str, lr: float) -> dict[str, float]:
+    """Return d log(change of a layer in 4 steps) / d log width over WIDTHS."""
+    settings = {**TASK, "parametrization": form, "base_width": WIDTHS[0], "optimizer": optimizer}
     changes = []
-    for width in widths:
-        settings = {**TASK, "width": width, "parametrization": form, "base_width": widths[0]}
+    for width in WIDTHS:
         _, found = train(
-            MlpRegression(),
-            grid(seed=range(4)),
-            4,
-            4,
+            *(MlpRegression(), grid(seed=range(4)), 4, 4),
             vectors=["layer_change"],
-            lr=0.01,
+            lr=lr,
+            width=width,
             **settings,
         )
         changes.append(np.log(found["layer_change"][:, -1]).mean(0))
-    slopes = np.polyfit(np.log(widths), np.array(changes), 1)[0]
-    return dict(zip(("input", "hidden.0", "head"), slopes.tolist(), strict=True))
+    slopes = np.polyfit(np.log(WIDTHS), np.array(changes), 1)[0]
+    return dict(zip(LAYERS, slopes.tolist(), strict=True))
 
 
-def test_what_a_step_does_to_a_layer_does_not_depend_on_the_width_only_under_mup() -> None:
+@pytest.mark.parametrize(
+    ("form", "optimizer", "lr"), [("mup", "adam", 0.01), ("mup_sgd", "sgd", 0.05)]
+)
+def test_what_steps_do_to_a_layer_depends_on_the_width_but_not_under_mup(
+    form: str, optimizer: str, lr: float
+) -> None:
     """Adam moves each of n weights by lr. What a unit sees moves by n lr times the share that
     is aligned, between sqrt(n) and n; under mup lr is lr / n there, and the move of order 1.
 
-    Card: .48 and .62 (hidden, output) against -.09 and -.17 on another task. Four seeds give
-    a slope over a factor 16 a standard error of some .03.
+    Card: .48 and .62 (hidden, head) against -.09 and -.17, Adam on another task. By the
+    spread of four seeds the slopes have standard errors of .01 to .07: .2 is three of them.
     """
-    widths = [64, 128, 256, 512, 1024]
-    standard, mup = slopes_of_change("standard", widths), slopes_of_change("mup", widths)
-    for layer in ("hidden.0", "head"):
-        assert 0.35 < standard[layer] <= 1.1, layer
-        assert abs(mup[layer]) < 0.2, layer
-    assert abs(mup["input"]) < 0.2
+    standard, mup = (slopes_of_change(f, optimizer, lr) for f in ("standard", form))
+    assert all(abs(mup[layer]) < 0.2 for layer in LAYERS)
+    assert standard["head"] > 0.35
+    assert standard["hidden.0"] > (0.35 if optimizer == "adam" else 0.2)
 
 
 def losses(widths: list[int], exponents: range, seeds: int, steps: int) -> xr.Dataset:
