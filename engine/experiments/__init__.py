@@ -24,4 +24,5 @@ EXPERIMENTS = {
     "river_valley": f"{_HERE}.river_valley:RiverValley",
     "bigram_table": f"{_HERE}.bigram_table:BigramTable",
     "opposing_signals": f"{_HERE}.opposing_signals:OpposingSignals",
+    "planted_outliers": f"{_HERE}.planted_outliers:PlantedOutliers",
 }

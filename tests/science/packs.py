@@ -30,11 +30,13 @@ def train(
     steps: int,
     every: int = 1,
     lanes: int = 32,
+    spare: int = 0,
     vectors: Sequence[str] = (),
+    general: Sequence[str] = (),
     **fixed: Any,
 ) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
-    """Return the record steps and every scalar measure as [trials, steps]; of `vectors`, which
-    are asked for by name, [trials, steps, labels]."""
+    """Return the record steps, every scalar measure and the `general` ones as [trials, steps];
+    of `vectors`, which are asked for by name, [trials, steps, labels]."""
     known = parameters(experiment)
     values = {name: p.default for name, p in known.items()} | fixed | {"steps": steps}
     rows = [values | trial for trial in trials]
@@ -42,11 +44,13 @@ def train(
     varying = {name: [row[name] for row in rows] for name, p in known.items() if not p.static}
     own = {name: values[name] for name in experiment.params_type.model_fields} if vectors else {}
     scalars = [*ENGINE_MEASURES, *(n for n, m in experiment.measures.items() if m.dim is None)]
+    scalars += general
     labels = {name: experiment.labels(name, experiment.params_type(**own)) for name in vectors}
     at = np.arange(0, steps + 1, every)
     rule = RecordRule(at, tuple(scalars), at if vectors else at[:0], labels, "float64")
     record = PackRecord.empty(len(rows), rule)
-    choice = EngineChoice(Engine.VMAP_FORWARD, min(len(rows), lanes), False, "asked for by a test")
+    n_lanes = min(len(rows), lanes)
+    choice = EngineChoice(Engine.VMAP_FORWARD, n_lanes, False, "asked for by a test", spare)
     settled = run_pack(
         experiment,
         Trials(np.arange(len(rows)), static, varying),
