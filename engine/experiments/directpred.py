@@ -26,6 +26,12 @@ class DirectPredParams(Params):
     target_ratio: float = Field(
         1.0, gt=0, le=1, description="tau: the target's encoder over the trained one"
     )
+    target_memory: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the target's encoder that a step keeps, as in BYOL; 0: none",
+    )
     predictor_rate: float = Field(
         1.0, gt=0, description="a: the predictor's learning rate over the encoder's"
     )
@@ -51,7 +57,8 @@ class DirectPred(Experiment[DirectPredParams]):
     it those that start under p*_-. dimension = 1 with batch = 0 is one such mode, its Euler
     step being lr, with the fixed points of the flow; a batch adds the noise of SGD.
 
-    The target is tau times the trained encoder, as in the theory, and no average of its past.
+    The target is tau times the trained encoder, as in the theory; with `target_memory`, tau times
+    a moving average of its past, which has the same points of rest and a basin of its own.
     Reference: Tian, Chen & Ganguli 2021, arXiv:2102.06810; docs/lr_science.md.
     """
 
@@ -91,7 +98,8 @@ class DirectPred(Experiment[DirectPredParams]):
         scale = _start_feature(params) ** 0.5
         with torch.no_grad():
             model.get_parameter("encoder").copy_(torch.as_tensor(scale * rotation_DD))
-            model.get_parameter("predictor").copy_(params.start * torch.eye(d))
+            model.get_buffer("target").copy_(torch.as_tensor(scale * rotation_DD))
+            model.get_parameter("predictor").copy_(params.start * torch.eye(d, dtype=torch.float64))
 
     def data(self, params: DirectPredParams, stream: Stream) -> dict[str, Tensor]:  # noqa: ARG002
         """Return nothing: examples are drawn anew, or their mean is a formula."""
@@ -106,18 +114,15 @@ class DirectPred(Experiment[DirectPredParams]):
             # E |A x1 - T x2|^2 = |A - T|^2 + s2 (|A|^2 + |T|^2), A and T the two linear maps.
             encoder_DD = trial.weights["encoder"]
             unit_DD = torch.eye(d, dtype=encoder_DD.dtype, device=encoder_DD.device)
-            encoded_DD, predicted_DD = trial.model(unit_DD, params.predictor_rate)
-            target_DD = params.target_ratio * encoded_DD.detach()
+            predicted_DD, target_DD = _views(trial, unit_DD, unit_DD)
             lengths = predicted_DD.square().sum() + target_DD.square().sum()
             apart = (predicted_DD - target_DD).square().sum()
             exact: Tensor = (apart + params.augmentation * lengths) / 2
             return exact
         x_BD = trial.rng.normal("x", (params.batch, d))
         noise_2BD = params.augmentation**0.5 * trial.rng.normal("views", (2, params.batch, d))
-        _, predicted_BD = trial.model(x_BD + noise_2BD[0], params.predictor_rate)
-        target_BD, _ = trial.model(x_BD + noise_2BD[1], params.predictor_rate)
-        apart_BD: Tensor = predicted_BD - params.target_ratio * target_BD.detach()
-        return apart_BD.square().sum(-1).mean() / 2
+        predicted_BD, target_BD = _views(trial, x_BD + noise_2BD[0], x_BD + noise_2BD[1])
+        return (predicted_BD - target_BD).square().sum(-1).mean() / 2
 
     def measure(self, trial: Trial, wanted: frozenset[str]) -> dict[str, Tensor]:
         """Return the mean eigenvalues, and how far the mode is from collapse."""
@@ -135,3 +140,12 @@ class DirectPred(Experiment[DirectPredParams]):
 
 def _start_feature(params: DirectPredParams) -> float:
     return params.start**2 / params.predictor_rate + params.start_excess
+
+
+def _views(trial: Trial, one_BD: Tensor, two_BD: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what is predicted from the first view, and the target made of the second."""
+    params = trial.params
+    predicted_BD, averaged_BD = trial.model(
+        one_BD, two_BD, params.predictor_rate, params.target_memory
+    )
+    return predicted_BD, params.target_ratio * averaged_BD

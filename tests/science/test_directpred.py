@@ -152,13 +152,41 @@ def test_the_mean_over_views_is_what_batches_average_to() -> None:
         assert abs(values.mean() - target) < 4.9 * values.std() / len(values) ** 0.5
 
 
+def test_a_target_with_memory_is_a_moving_average_of_the_encoder() -> None:
+    """Against the recursion by hand: the target moves first, then is aimed at."""
+    eta, s2, memory, lr, w, p = 0.1, 0.5, 0.8, 0.05, 0.9, 0.7
+    fixed = {"weight_decay": eta, "augmentation": s2, "target_memory": memory, "lr": lr}
+    trial = {"start": p, "start_excess": w**2 - p**2}
+    _, found = train(DirectPred(), [trial], 30, **fixed)
+    target = w
+    for step in range(31):
+        assert found["predictor"][0, step] == pytest.approx(p, rel=1e-12)
+        assert found["features"][0, step] == pytest.approx(w**2, rel=1e-12)
+        target = memory * target + (1 - memory) * w
+        pull = target - (1 + s2) * p * w
+        p, w = p + lr * (w * pull - eta * p), w + lr * (p * pull - eta * w)
+
+
+def test_a_target_with_memory_leaves_the_points_of_rest_and_the_boundary_where_they_are() -> None:
+    critical = critical_decay(0.5)
+    trials = grid(weight_decay=[0.5 * critical, 0.95 * critical, 1.05 * critical])
+    fixed = {"augmentation": 0.5, "target_memory": 0.9, "lr": 0.5}
+    _, found = train(DirectPred(), trials, 800, 800, **fixed)
+    last = found["predictor"][:, -1]
+    expected = [fixed_points(share * critical, 0.5)[1] for share in (0.5, 0.95)]
+    np.testing.assert_allclose(last[:2], expected, atol=1e-3)
+    assert last[2] < 1e-3
+
+
 def test_a_start_without_real_weights_is_a_fault() -> None:
     faults = DirectPredParams(start=0.1, start_excess=-0.5).faults()
     assert [name for name, _ in faults] == ["start_excess"]
 
 
-@pytest.mark.parametrize("fixed", [{}, {"dimension": 3, "batch": 5}])
-def test_a_trial_has_the_same_bits_alone_and_in_company(fixed: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "fixed", [{}, {"dimension": 3, "batch": 5}, {"dimension": 3, "target_memory": 0.7}]
+)
+def test_a_trial_has_the_same_bits_alone_and_in_company(fixed: dict[str, float]) -> None:
     trials = grid(weight_decay=[0.1, 0.2, 0.3], augmentation=[0.0, 0.5], seed=[0, 7])
     _, together = train(DirectPred(), trials, 12, 3, predictor_rate=1.5, dtype="float32", **fixed)
     for row in (0, 5, 11):
