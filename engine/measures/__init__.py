@@ -35,7 +35,7 @@ GENERAL_MEASURES: Mapping[str, tuple[Measure, str]] = {
     "weight_rms_per_weight": (_rms("entries"), _OF_WEIGHTS),
     "gradient_rms_per_weight": (_rms("gradient"), _OF_WEIGHTS),
     "update_rms_per_weight": (_rms("coming update", cost=1, of_update=True), _OF_WEIGHTS),
-    "sharpness": (_costly("largest eigenvalue of the Hessian", _LANCZOS), _CURVATURE),
+    "sharpness": (_costly("sharpness: largest eigenvalue of the Hessian", _LANCZOS), _CURVATURE),
     "sharpness_residual": (
         _costly("distance of the sharpness to an eigenvalue, at most", _LANCZOS),
         _CURVATURE,
