@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 PALEST = 0.25  # of a colour, for the slowest run of a side
 SHOWN_EDGES = 0.1  # share of the cells, above which they would hide the map
-MAP_POINTS = 115.0  # width of a map in points
+MAP_POINTS = 122.0  # width of a map in points
 
 
 def counts_figure(labels: Sequence[str], slices: Sequence[xr.Dataset], caption: str) -> Figure:

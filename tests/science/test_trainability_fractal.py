@@ -7,13 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 from packs import grid, train
 
+from phasecube.analysis.boundary_dimension import Roughness, boundary_dimension
+from phasecube.analysis.lr_stability import StabilityRule, stable
+from phasecube.engine.choice import EngineChoice
 from phasecube.engine.experiments.trainability_fractal import (
     TrainabilityFractal,
     TrainabilityFractalParams,
 )
+from phasecube.engine.params import parameters
+from phasecube.engine.record import Engine, Outcome, PackRecord, RecordRule, StopRule
+from phasecube.engine.run_pack import run_pack
 from phasecube.engine.streams import Stream
+from phasecube.engine.trials import Trials
 
 EXPERIMENT = TrainabilityFractal()
 ACTIVATIONS = ("tanh", "relu", "identity")
@@ -100,3 +108,88 @@ def test_a_trial_at_the_boundary_has_the_same_bits_alone_and_in_company() -> Non
     for row in (0, 20, 24, 48):
         _, alone = train(EXPERIMENT, trials[row : row + 1], 60, dtype="float64")
         assert alone["train_loss"][0].tobytes() == together["train_loss"][row].tobytes()
+
+
+def converged_map(
+    centre0: float, centre1: float, decades: float, side: int, activation: str = "tanh"
+) -> xr.DataArray:
+    """Return which runs converge over log10 of both learning rates, as the published map has it."""
+    at = np.linspace(-0.5, 0.5, side) * decades
+    lr0, lr1 = 10.0 ** (centre0 + at), 10.0 ** (centre1 + at)
+    known = parameters(EXPERIMENT)
+    static = {n: p.default for n, p in known.items() if p.static} | {"activation": activation}
+    varying = {n: [p.default] * side**2 for n, p in known.items() if not p.static}
+    varying["lr_layer1"] = np.repeat(lr1, side).tolist()
+    varying["lr_layer0"] = np.tile(lr0, side).tolist()
+    rule = RecordRule(np.array([0, *range(81, 101)]), ("train_loss",), dtype="float64")
+    record = PackRecord.empty(side**2, rule)
+    choice = EngineChoice(Engine.VMAP_FORWARD, 512, False, "asked for by a test")
+    run_pack(
+        EXPERIMENT, Trials(np.arange(side**2), static, varying), record, rule, StopRule(), choice
+    )
+    loss_NS = record.scalars_RMS[:, 0]
+    v_NS = np.minimum(np.where(np.isfinite(loss_NS), loss_NS / loss_NS[:, :1], 1e6), 1e6)
+    converged = (v_NS[:, 1:].mean(1) < 1).astype(float).reshape(side, side)
+    return xr.DataArray(converged, {"lr_layer1": lr1, "lr_layer0": lr0}, ("lr_layer1", "lr_layer0"))
+
+
+def dimension(holds: xr.DataArray) -> xr.Dataset:
+    return boundary_dimension(holds, "lr_layer0", "lr_layer1")
+
+
+def test_under_zoom_edges_grow_faster_than_those_of_a_line() -> None:
+    whole = dimension(converged_map(1.5, 1.5, 9.0, 33))
+    close = dimension(converged_map(3.553, 1.486, 0.09, 33))
+    assert whole.dimension < 1.1 and close.roughness == Roughness.ROUGH
+    # A line has as many edges in a window a hundred times smaller as before.
+    assert close.n_edges > 10 * whole.n_edges and close.low > 1.1 and close.high <= 2.0
+
+
+def test_labels_are_the_same_bit_for_bit_when_trained_again() -> None:
+    again = [converged_map(3.553, 1.486, 0.09, 17) for _ in range(2)]
+    assert again[0].equals(again[1])
+    assert 0.2 < float(again[0].mean()) < 0.8  # where labels hang on the last bit
+
+
+@pytest.mark.parametrize("measure", ["train_loss", "normalised_loss"])
+def test_both_labels_of_the_cube_are_the_published_rule(measure: str) -> None:
+    """`locally_stable` of the loss, and `converged` of the normalised loss with a bound of 1."""
+    lr = [10.0**e for e in np.linspace(-1, 3, 7)]
+    trials = grid(lr_layer0=lr, lr_layer1=lr)
+    _, curves = train(EXPERIMENT, trials, 100, dtype="float64")
+    v_NS = curves["train_loss"] / curves["train_loss"][:, :1]
+    v_NS = np.minimum(np.where(np.isfinite(v_NS), v_NS, 1e6), 1e6)
+    expected = v_NS[:, -20:].mean(1) < 1
+    lost = ~np.isfinite(curves["train_loss"]).all(1)
+    ds = xr.Dataset(
+        {measure: (("trial", "step"), curves[measure])},
+        {"trial": np.arange(len(trials)), "step": np.arange(101)},
+    )
+    ds["outcome"] = ("trial", np.where(lost, Outcome.DIVERGED, Outcome.DONE))
+    ds["n_recorded"] = ("trial", np.isfinite(curves["train_loss"]).sum(1))
+    rule = StabilityRule("locally_stable", tail=20)
+    if measure == "normalised_loss":
+        rule = StabilityRule("converged", converged_below=1.0, tail=20)
+    found = stable(ds, measure, rule).values == 1
+    assert found.any() and not found.all() and (found == expected).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("activation", "share", "centre"),
+    [
+        ("tanh", 0.507, (3.553, 1.486)),
+        ("relu", 0.266, (-2.6484, 1.6547)),
+        ("identity", 0.226, (1.6687, 0.8109)),
+    ],
+)
+def test_the_whole_window_is_nearly_smooth_and_its_boundary_rough_closer_by(
+    activation: str, share: float, centre: tuple[float, float]
+) -> None:
+    """Card B7: share converged of another draw of weights and data; slopes of both windows."""
+    whole = converged_map(1.5, 1.5, 9.0, 129, activation)
+    close = converged_map(*centre, 0.09, 129, activation)
+    assert abs(float(whole.mean()) - share) < 0.1  # the draw moves the boundary
+    far, near = dimension(whole), dimension(close)
+    assert far.dimension < 1.25 and 1.05 < near.dimension <= 2.0 and near.dimension > far.dimension
+    assert near.low > 1.1
