@@ -80,10 +80,12 @@ def carried_loss(loss: Callable[[Weights], Tensor], weights: Weights) -> Tensor:
 
 
 def log_tangent(weights: Weights) -> Tensor:
-    """Return log |v| over all weights, also of numbers whose squares overflow."""
+    """Return log |v| over all weights, also of numbers whose squares overflow; -inf of zeros."""
     tensors = list(tangent_of(weights).values())
     largest = torch.stack([v.abs().amax() for v in tensors]).amax()
-    return largest.log() + _length([v / largest for v in tensors]).log()
+    # A step of lr = 1 / h takes all of v away where H is one number.
+    unit = torch.where(largest > 0, largest, 1.0)
+    return largest.log() + _length([v / unit for v in tensors]).clamp(min=1).log()
 
 
 def _length(tensors: list[Tensor]) -> Tensor:
