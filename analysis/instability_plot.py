@@ -21,6 +21,7 @@ from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
 REACH = 100.0  # laws are drawn up to this many times the largest scale that was tried
+FEW_DECADES = 1e3  # sides that span less have ticks at 2 and 5 too
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def _plot(
                 )
             )
         edge = np.array([min(float(line.scale_S.min()) for line in lines), far])
-        return line_figures.line_figure(
+        found = line_figures.line_figure(
             drawn,
             line_figures.Side(label, log=True),
             line_figures.Side(measured, log=True),
@@ -132,6 +133,15 @@ def _plot(
             shared=[(f"critical {options.critical:g}", edge, np.full(2, options.critical))],
             reference_label="power law",
         )
+        # Ticks where the laws go on too, and not only at the scales that were tried.
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+        axis = found.axes[0].xaxis
+        few = far < FEW_DECADES * edge[0]
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_locator(NullLocator())
+        return found
 
     heading = options.title or f"Where {measured} will pass {options.critical:g}"
     name = f"instability_forecast_{options.measure}_{place}"
@@ -152,14 +162,12 @@ def _row(found: Forecast) -> dict[str, Any]:
 
 
 def _caption(lines: Sequence[_Line], label: str, options: Options) -> str:
-    said = [
-        "Geometric mean and range of the trials; dashed, the power law through all of them. "
-        f"It passes {options.critical:g} at {label}"
-    ]
     told = []
     for line in lines:
-        found = line.found
-        if found.state in (Crossing.FORECAST, Crossing.REACHED):
+        found, smallest = line.found, float(line.scale_S.min())
+        if found.state == Crossing.REACHED and found.scale < smallest:
+            text = f"below {smallest:g}, the smallest tried"
+        elif found.state in (Crossing.FORECAST, Crossing.REACHED):
             tried = " (within what was tried)" if found.state == Crossing.REACHED else ""
             text = f"{found.scale:.3g}{tried}, 95 % {_end(found.low)} to {_end(found.high)}"
         elif found.state == Crossing.NEVER:
@@ -167,11 +175,15 @@ def _caption(lines: Sequence[_Line], label: str, options: Options) -> str:
             text = f"never: no growth{early}"
         else:
             text = "unknown: too few values"
-        told.append(f"{line.label}: {text}" if line.label else text)
+        told.append(f"at {line.label}: {text}" if line.label else text)
+    begun = (
+        "Geometric mean and range of the trials; dashed, the power law through all of them. "
+        f"The {label} at which it passes {options.critical:g} is, {'; '.join(told)}."
+    )
     lost = " Diverged trials have no value and bias a law downwards." if any(
         len(line.lost_S) for line in lines
     ) else ""  # fmt: skip
-    return said[0] + " " + "; ".join(told) + "." + lost
+    return begun + lost
 
 
 def _end(scale: float) -> str:

@@ -137,10 +137,10 @@ def _named(ds: xr.Dataset, values: xr.DataArray, at: Mapping[str, int]) -> dict[
     """Return the coordinates of places on axes by name."""
     found: dict[str, Any] = {}
     for dim, i in at.items():
-        if dim in sweep_dims(ds):
+        if dim in sweep_dims(ds) and dim not in ds.coords:  # a zip
             coords = {str(n): c for n, c in ds.coords.items() if c.dims == (dim,)}
-        else:
-            coords = {dim: values[dim]}
+        else:  # an axis is told apart by its own values, whatever is derived from them
+            coords = {dim: values[dim] if dim in values.coords else ds[dim]}
         found |= {name: coord.values[i] for name, coord in coords.items()}
         if not coords:
             found[dim] = i

@@ -116,7 +116,7 @@ def test_the_plot_tells_the_crossing_at_each_learning_rate() -> None:
     exact = np.sqrt(1e4 / (table.lr * 1.01))
     np.testing.assert_allclose(table.scale, exact, rtol=1e-3)
     assert (table.low <= exact).all() and (exact <= table.high).all()
-    assert "lr = 0.1: 315" in plots[0].caption
+    assert "at lr = 0.1: 315, 95 %" in plots[0].caption
     assert (plots[1].table.state == "NEVER").all() and "never: no growth" in plots[1].caption
     assert all("<svg" in as_svg(plot.figure(), "a") for plot in plots)
 

@@ -131,6 +131,12 @@ def test_an_axis_of_words_is_drawn_by_its_names() -> None:
     assert [t.get_text() for t in plot.figure().axes[0].get_xticklabels()] == ARMS
 
 
+def test_a_line_is_told_by_its_axis_and_not_by_what_is_derived_from_it() -> None:
+    ds = study().assign_coords(decay=("arm", [0.1, 0.2]))
+    plot = table(ds, by="arm")
+    assert list(plot.table.arm.unique()) == ["a", "b"] and "decay" not in plot.table
+
+
 def test_a_zip_is_drawn_by_the_names_of_its_places() -> None:
     ds = study().isel(width=slice(0, 2)).rename(width="size").drop_vars("size")
     ds = ds.assign_coords(depth=("size", [2, 4]), rate=("size", [0.5, 0.1]))
