@@ -22,7 +22,12 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
     per_point = max(1, n_cells * n_members * len(section.measures))
     points = int(np.clip(numbers // per_point, 24, ds.sizes["step"]))
     shown = int(np.clip(numbers // (n_cells * points * len(section.measures)), 1, n_members))
-    kept = np.unique(np.linspace(0, ds.sizes["step"] - 1, points).round().astype(int))
+    grid = np.arange(ds.sizes["step"])
+    for name in section.measures if points < len(grid) else ():
+        # Steps at which all of them were taken: between those a costly one has no values.
+        taken = np.isin(ds.step.values, ds[name].attrs.get("cadence_steps", ds.step.values))
+        grid = grid[taken[grid]]
+    kept = grid[np.unique(np.linspace(0, len(grid) - 1, points).round().astype(int))]
     ds = ds.isel(step=kept, member=slice(0, shown))
     arrays = [ds[m].transpose("row", "column", "member", "step").values for m in section.measures]
     recorded = (section.panel.ds.n_recorded.values[..., :shown, None] > kept).sum(-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import xarray as xr
 import phasecube
 from phasecube.analysis.lr_stability import tail_mean
 from phasecube.analysis.order_parameters import final_value, onset
+from phasecube.analysis.page_curves import curves_of
 from phasecube.engine.errors import SpecError, StudyError
+from phasecube.engine.record import Outcome
 from phasecube.sweeps.plan import expand, read_plan
 from phasecube.sweeps.sweep import parse_sweep
 
@@ -153,3 +156,24 @@ def test_the_tail_is_of_records_at_which_the_measure_was_taken(studies: Any) -> 
     found = tail_mean(thin, "test_error", 3).sel(steps=40)
     expected = thin.test_error.sel(steps=40, step=[24, 30, 40]).mean("step")
     np.testing.assert_allclose(found, expected)
+
+
+def test_curves_thinned_for_the_page_keep_steps_at_which_all_were_taken() -> None:
+    dims, steps = ("row", "column", "member"), np.arange(100)
+    values = (*dims, "step"), np.ones((1, 1, 1, 100))
+    ds = xr.Dataset(
+        {
+            "loss": values,
+            "costly": (*values, {"cadence_steps": [0, 7, 50, 99]}),
+            "n_recorded": (dims, np.full((1, 1, 1), 100)),
+            "outcome": (dims, np.full((1, 1, 1), int(Outcome.DONE))),
+        },
+        {"step": steps},
+    )
+    panel = SimpleNamespace(ds=ds, members=[0])
+    for measures, n in ((("loss",), 24), (("loss", "costly"), 4)):
+        section: Any = SimpleNamespace(
+            panel=panel, measures=measures, thresholds=(), log_step=False
+        )
+        found = curves_of(section, numbers=1)["steps"]
+        assert len(found) == n and (n == 24 or found == [0, 7, 50, 99])

@@ -67,7 +67,8 @@ def batch_sharpness(
 ) -> dict[str, Tensor]:
     """Return g'Hg / |g|^2, mean over BATCHES draws of the step's batch, each with its g and H.
 
-    For a loss that draws nothing all are the same, the quotient of its gradient.
+    For a loss that draws nothing all are the same, the quotient of its gradient. NaN where
+    a gradient is zero.
     Reference: Andreyev and Beneventano 2024, arXiv:2412.20553.
     """
     weights = dict(trial.weights)

@@ -25,7 +25,7 @@ def top_eigenvalue(
     n = min(iterations, start_P.numel())
     q_P = start_P / torch.linalg.vector_norm(start_P)
     before_P = torch.zeros_like(q_P)
-    basis_NP = torch.zeros_like(q_P).repeat(n, 1)  # of q, and so a row of each lane
+    basis_NP = torch.empty_like(q_P.expand(n, -1))  # like q, so under vmap a lane's own
     diagonal: list[Tensor] = []
     beside: list[Tensor] = []
     scale = torch.zeros_like(q_P[0])

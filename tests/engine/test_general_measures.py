@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,8 @@ from test_pack_independence import RULES, company, same_rows
 from torch import Tensor
 
 from phasecube.engine.experiment import Measure
+from phasecube.engine.experiments import EXPERIMENTS
+from phasecube.engine.load import load_experiment
 from phasecube.engine.measures import GENERAL_MEASURES, labels
 from phasecube.engine.params import parameters
 from phasecube.engine.record import Engine, RecordRule
@@ -101,6 +104,23 @@ def test_the_other_engines_give_the_same_general_measures(engine: Engine) -> Non
     other = run(experiment, trials, rule=rule, engine=engine, lanes=lanes)
     for name in PER_WEIGHT:  # as in test_pack_independence
         np.testing.assert_allclose(packed.vectors[name], other.vectors[name], rtol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_shipped_experiment_has_every_general_measure(name: str) -> None:
+    experiment = load_experiment(name, Path())
+    trials = make_trials(experiment, 2, {"seed": [0, 1]}, optimizer="adam", steps=1)
+    params, at = experiment.params_type(), np.array([0, 1])
+    dims = {n: measure.dim for n, (measure, _) in GENERAL_MEASURES.items()}
+    vectors = {n: labels(experiment, n, params) for n, dim in dims.items() if dim is not None}
+    scalars = ("gradient_norm", *(n for n, dim in dims.items() if dim is None))
+    record = run(experiment, trials, rule=RecordRule(at, scalars, at, vectors, "float64"))
+    still = record.scalars_RMS[:, 0] == 0
+    for m, measure in enumerate(scalars):
+        undefined = still if measure == "batch_sharpness" else np.zeros_like(still)
+        assert (np.isfinite(record.scalars_RMS[:, m]) | undefined).all()
+    assert all(np.isfinite(found).all() for found in record.vectors.values())
 
 
 def test_labels_over_weights_are_the_names_of_the_trained_weights() -> None:
