@@ -118,7 +118,8 @@ def admit(
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*performance drop.*")
             lanes = TrialSteps(experiment, three, choice, device)
-            needed = spare_lanes(lanes.step) if device.type == "cpu" else 0
+            own = frozenset(experiment.measures).difference(ENGINE_MEASURES)
+            needed = spare_lanes(lambda: lanes.look(own)) if device.type == "cpu" else 0
             for spare in [needed, *(n for n in SPARE_LANES if n > needed)]:
                 choice = replace(choice, spare=spare)
                 packed = _trace(experiment, three, choice, device)

@@ -50,7 +50,7 @@ def _exact(name: str, args: tuple[Any, ...]) -> bool:
 
 
 def spare_lanes(run: Callable[[], Any]) -> int:
-    """Return how many lanes are to be trained beside those of `run`, one vmapped step."""
+    """Return how many lanes are to be trained beside those of `run`: a step and its measures."""
     found = PlaceRounding()
     with found:
         run()

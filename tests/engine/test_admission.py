@@ -125,6 +125,19 @@ def test_operations_that_round_by_place_get_spare_lanes(activation: str) -> None
     assert choose(Mlp(), "vmap").spare == 0
 
 
+class RoundedByPlace(Mlp):
+    """Measures what torch rounds otherwise at the end of a tensor than before it."""
+
+    def measure(self, trial: Any, wanted: frozenset[str]) -> dict[str, Tensor]:
+        found = super().measure(trial, wanted)
+        return {name: value.abs() ** 1.7 for name, value in found.items()}
+
+
+def test_measures_that_round_by_place_get_spare_lanes_too() -> None:
+    # One number a lane: all 31 of a scalar rest may be lanes.
+    assert choose(RoundedByPlace(), "vmap").spare == 31
+
+
 def test_a_requested_engine_that_cannot_run_is_an_error_with_the_reason() -> None:
     with pytest.raises(ExperimentError, match=r"engine = 'vmap' cannot run.*item"):
         choose(Branching(), "vmap")
