@@ -23,6 +23,7 @@ from phasecube.engine.measures.tangent import (
     carried_loss,
     fill_tangent,
     log_tangent,
+    tangent_name,
 )
 from phasecube.sweeps.plan import expand
 from phasecube.sweeps.sweep import parse_sweep
@@ -223,6 +224,17 @@ def test_a_tangent_that_is_forgotten_in_one_step_has_length_zero() -> None:
     """x = 1 of the quartic has curvature 2: at lr = 1/2 the map is flat there."""
     _, found = train(QuarticTangent(), [{"seed": 0}], 2, lr=0.5, start="minimum", kick=1e-300)
     assert found["log_tangent"][0].tolist() == [0.0, -math.inf, -math.inf]
+
+
+def test_a_tangent_has_the_learning_rate_of_its_weight() -> None:
+    params = TrainingLyapunovParams(width=64, parametrization="mup_sgd")
+    found = TrainingLyapunov().lr_factor(params)
+    plain = MlpRegression().lr_factor(params)
+    assert plain and {n: f for n, f in found.items() if n in plain} == plain
+    trained = dict(TrainingLyapunov().model(params).named_parameters())
+    for name, factor in plain.items():
+        assert found[tangent_name(name)] == factor and tangent_name(name) in trained
+    assert len(found) == 2 * len(plain)
 
 
 def test_two_weights_whose_tangents_would_share_a_name_are_refused() -> None:
