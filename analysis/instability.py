@@ -88,7 +88,7 @@ def forecast(
         errors.append(_members(x_SN[:, whole], log_SN[:, whole], law.middle, confidence))
     level = np.log(critical)
     low, high = law.where(level, errors)
-    half = max(t * error[1, 1] ** 0.5 for error, t in errors)
+    half = float(max(t * error[1, 1] ** 0.5 for error, t in errors))
     at = law.middle + (level - law.height) / law.slope if law.slope > 0 else np.nan
     if law.slope <= 0:
         state = Crossing.NEVER
