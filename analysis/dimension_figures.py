@@ -12,8 +12,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from phasecube.analysis.boundary_dimension import SMOOTH_BELOW, edge_cells
-from phasecube.analysis.figures import add_caption, styled
 from phasecube.analysis.line_figures import MARKERS, line_colours
+from phasecube.analysis.print_style import add_caption, styled
 
 if TYPE_CHECKING:
     from phasecube.analysis.boundary_dimension_plot import Window

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
@@ -23,9 +22,9 @@ from phasecube.analysis.cell_look import (
     phase_cell,
     value_cell,
 )
+from phasecube.analysis.drawn import Cell, Drawn, Map, Section
 from phasecube.analysis.grokking import onsets
 from phasecube.analysis.labels import format_value, name_and_unit
-from phasecube.analysis.map_lines import MapLine
 from phasecube.analysis.order_parameters import onset
 from phasecube.analysis.phase_diagram import (
     CellState,
@@ -35,59 +34,10 @@ from phasecube.analysis.phase_diagram import (
     phase_map,
     value_map,
 )
-from phasecube.analysis.plots import PLOT_KINDS, Plot, draw_plots
+from phasecube.analysis.plots import PLOT_KINDS, draw_plots
 from phasecube.engine.errors import StudyError
 
 MAX_PANELS = 12
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell as the page draws it; `facts` are (name, value) pairs shown on hover."""
-
-    row: int
-    column: int
-    look: Look
-    text: str
-    partly: bool
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
-class Map:
-    """One map: its cells, legend, caption, the table behind it and the figure for print."""
-
-    name: str
-    title: str
-    caption: str
-    cells: tuple[Cell, ...]
-    legend: tuple[tuple[str, Look], ...]
-    table: pd.DataFrame
-    figure: Callable[[], Figure]
-    shades: figures.Shades | None = None
-    lines: tuple[MapLine, ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """One panel of one request: maps that share cells, and the measures of its curves."""
-
-    title: str
-    panel: Panel
-    maps: tuple[Map, ...]
-    measures: tuple[str, ...]
-    log_step: bool
-    thresholds: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What one request came to; `note` says what was left out and why."""
-
-    heading: str
-    sections: tuple[Section, ...]
-    note: str = ""
-    plots: tuple[Plot, ...] = ()
 
 
 def draw(ds: xr.Dataset, wanted: Request) -> Drawn:

@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from phasecube.analysis.figures import COLOURMAP, CURVE_COLOURS, add_caption, styled
+from phasecube.analysis.figures import COLOURMAP, CURVE_COLOURS
 from phasecube.analysis.labels import format_value, tick_labels
+from phasecube.analysis.print_style import add_caption, styled
 
 Floats = npt.NDArray[np.float64]
 COLOURS = (*CURVE_COLOURS, "#E69F00", "#56B4E9", "#CC79A7")  # Okabe and Ito 2008

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from phasecube.analysis.drawings import Section
+from phasecube.analysis.drawn import Section
 from phasecube.analysis.labels import name_and_unit
 from phasecube.engine.record import Outcome
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from phasecube.analysis.drawings import Cell, Map
+from phasecube.analysis.drawn import Cell, Map
 from phasecube.analysis.map_lines import MapLine
 from phasecube.analysis.phase_diagram import Panel
 

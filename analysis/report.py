@@ -21,10 +21,11 @@ import pandas as pd
 import xarray as xr
 from markupsafe import Markup
 
-from phasecube.analysis import figures
+from phasecube.analysis import print_style
 from phasecube.analysis.analyses import Request, requests
 from phasecube.analysis.cube import PLAN, Chunks, open_study
-from phasecube.analysis.drawings import Drawn, Map, draw
+from phasecube.analysis.drawings import draw
+from phasecube.analysis.drawn import Drawn, Map
 from phasecube.analysis.grokking import Phase, delay_law, grokking, onsets
 from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
 from phasecube.analysis.page_curves import curves_of
@@ -160,13 +161,13 @@ def parameter(ds: xr.Dataset, name: str) -> xr.DataArray | None:
 
 
 def _map(folder: Path, stem: str, drawn: Map) -> dict[str, Any]:
-    figures.save(drawn.figure(), folder / "figures" / stem)
+    print_style.save(drawn.figure(), folder / "figures" / stem)
     return {"map": drawn, **_table(folder, stem, drawn.table)}
 
 
 def _plot(folder: Path, stem: str, drawn: Plot) -> dict[str, Any]:
-    figures.save(drawn.figure(), folder / "figures" / _slug(stem))
-    picture = Markup(figures.as_svg(drawn.figure(), stem))  # noqa: S704 - matplotlib escapes
+    print_style.save(drawn.figure(), folder / "figures" / _slug(stem))
+    picture = Markup(print_style.as_svg(drawn.figure(), stem))  # noqa: S704 - matplotlib escapes
     return {"plot": drawn, "picture": picture, **_table(folder, _slug(stem), drawn.table)}
 
 

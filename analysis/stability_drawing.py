@@ -14,7 +14,8 @@ from phasecube.analysis.analyses import Request
 from phasecube.analysis.boundary import Edge, power_law, upper_boundary
 from phasecube.analysis.cell_facts import value_facts
 from phasecube.analysis.cell_look import each_cell, value_cell
-from phasecube.analysis.drawings import Map, Section, log_step, map_of, members_of
+from phasecube.analysis.drawings import log_step, map_of, members_of
+from phasecube.analysis.drawn import Map, Section
 from phasecube.analysis.exact_lines import EXACT, exact_line, fixed_numbers
 from phasecube.analysis.intervals import wilson
 from phasecube.analysis.labels import format_value

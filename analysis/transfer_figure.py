@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
-from phasecube.analysis.figures import add_caption, styled
 from phasecube.analysis.labels import format_value
 from phasecube.analysis.line_figures import MARKERS, line_colours
+from phasecube.analysis.print_style import add_caption, styled
 
 Floats = npt.NDArray[np.float64]
 

@@ -11,8 +11,8 @@ from phasecube.analysis import boundary_dimension_plot
 from phasecube.analysis.analyses import request
 from phasecube.analysis.boundary_dimension_plot import intensity
 from phasecube.analysis.dimension_figures import shaded
-from phasecube.analysis.figures import as_svg
 from phasecube.analysis.plots import Plot
+from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -10,8 +10,8 @@ from synthetic_study import study_dataset
 
 from phasecube.analysis import lr_transfer_plot
 from phasecube.analysis.analyses import request
-from phasecube.analysis.figures import as_svg
 from phasecube.analysis.lr_transfer import lr_transfer, vertex
+from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
