@@ -187,7 +187,7 @@ def test_the_whole_window_is_nearly_smooth_and_its_boundary_rough_closer_by(
     activation: str, share: float, centre: tuple[float, float]
 ) -> None:
     """Card B7: share converged of another draw of weights and data; slopes of both windows."""
-    whole = converged_map(1.5, 1.5, 9.0, 129, activation)
+    whole = converged_map(1.5, 1.5, 9.0, 65, activation)
     close = converged_map(*centre, 0.09, 129, activation)
     assert abs(float(whole.mean()) - share) < 0.1  # the draw moves the boundary
     far, near = dimension(whole), dimension(close)
