@@ -207,7 +207,8 @@ def _shaded(
     panel: Panel, cells: xr.Dataset, name: str, title: str, caption: str, *, log: bool
 ) -> Map:
     values = np.asarray(cells.value.values, np.float64)
-    shades = figures.shades(values, log=log)
+    ends = figures.ends_of(cells)
+    shades = figures.shades(values, log=log, ends=ends)
     looks = [
         value_cell(cell, shade)
         for (_, _, cell), shade in zip(each_cell(cells), shades, strict=True)
@@ -224,7 +225,7 @@ def _shaded(
         lambda: figures.value_figure(panel, cells, caption, log=log),
         {},
     )
-    return replace(drawn, shades=figures.shade_bar(values, log=log))
+    return replace(drawn, shades=figures.shade_bar(values, log=log, ends=ends))
 
 
 def map_of(

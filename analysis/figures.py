@@ -36,12 +36,20 @@ TEXT_CELLS = 12  # above so many columns a cell is too small to hold text
 CURVE_COLOURS = ("#000000", "#D55E00", "#0072B2", "#009E73")
 
 
-def shades(values: np.ndarray, *, log: bool) -> list[tuple[str, str]]:
+Ends = tuple[float, float]
+
+
+def ends_of(cells: xr.Dataset) -> Ends | None:
+    """Return the ends of a colour scale that are known beforehand: those of a share."""
+    return (0.0, 1.0) if cells.attrs.get("statistic") == "share" else None
+
+
+def shades(values: np.ndarray, *, log: bool, ends: Ends | None = None) -> list[tuple[str, str]]:
     """Return (fill, ink) of each finite value of a flat array; white for others."""
     flat = np.asarray(values, np.float64).ravel()
     shaded = np.isfinite(flat) & ((flat > 0) | (not log))
     rgba = np.ones((len(flat), 4))
-    rgba[shaded] = mpl.colormaps[COLOURMAP](_norm(values, log=log)(flat[shaded]))
+    rgba[shaded] = mpl.colormaps[COLOURMAP](_norm(values, log=log, ends=ends)(flat[shaded]))
     dark = rgba[:, :3] @ [0.2126, 0.7152, 0.0722] < 0.5
     return [
         (to_hex(tuple(fill)), "#FFFFFF" if is_dark else "#000000")
@@ -59,16 +67,21 @@ class Shades:
     fills: tuple[str, ...]
 
 
-def shade_bar(values: np.ndarray, *, log: bool, n: int = 24) -> Shades | None:
+def shade_bar(
+    values: np.ndarray, *, log: bool, ends: Ends | None = None, n: int = 24
+) -> Shades | None:
     """Return the colour scale of a map, None if it has fewer than two different values."""
     finite = values[np.isfinite(values) & ((values > 0) | (not log))]
-    if np.unique(finite).size < 2:
+    if ends is None and np.unique(finite).size < 2:
         return None
+    low, high = ends or (float(finite.min()), float(finite.max()))
     fills = tuple(to_hex(c) for c in mpl.colormaps[COLOURMAP](np.linspace(0, 1, n)))
-    return Shades(float(finite.min()), float(finite.max()), log, fills)
+    return Shades(low, high, log, fills)
 
 
-def _norm(values: np.ndarray, *, log: bool) -> Normalize:
+def _norm(values: np.ndarray, *, log: bool, ends: Ends | None) -> Normalize:
+    if ends is not None:
+        return Normalize(*ends)
     finite = values[np.isfinite(values) & ((values > 0) | (not log))]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (1.0, 10.0)
     if low == high:  # one colour needs a scale too
@@ -108,11 +121,12 @@ def value_figure(
     With `lines` over it, the cells hold no text.
     """
     values = np.asarray(cells.value.values, np.float64)
-    norm = _norm(values, log=log)
+    ends = ends_of(cells)
+    norm = _norm(values, log=log, ends=ends)
     with styled():
         figure, axes = _map_axes(panel, cells.value)
         keys: dict[str, Look] = {}
-        looks = shades(values, log=log)
+        looks = shades(values, log=log, ends=ends)
         drawn = []
         for (row, column, cell), shade in zip(each_cell(cells), looks, strict=True):
             look, text, key = value_cell(cell, shade)

@@ -185,7 +185,7 @@ def _exact(exact: Mapping[str, np.ndarray], lrs: np.ndarray) -> list[MapLine]:
 
 
 def _map(panel: Panel, cells: xr.Dataset, caption: str, lines: tuple[MapLine, ...]) -> Map:
-    shades = figures.shades(cells.value.values, log=False)
+    shades = figures.shades(cells.value.values, log=False, ends=figures.ends_of(cells))
     looks = [
         value_cell(c, shade) for (_, _, c), shade in zip(each_cell(cells), shades, strict=True)
     ]
@@ -209,7 +209,8 @@ def _map(panel: Panel, cells: xr.Dataset, caption: str, lines: tuple[MapLine, ..
         lambda: figures.value_figure(panel, cells, caption, log=False, lines=lines),
         {},
     )
-    return replace(drawn, shades=figures.shade_bar(cells.value.values, log=False), lines=lines)
+    bar = figures.shade_bar(cells.value.values, log=False, ends=figures.ends_of(cells))
+    return replace(drawn, shades=bar, lines=lines)
 
 
 def _said(cell: Mapping[str, Any], panel: Panel) -> str:

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 from synthetic_study import jump, study_dataset
 
+from phasecube.analysis import figures
 from phasecube.analysis.grokking import GrokkingRule, Phase, onsets
 from phasecube.analysis.labels import format_value, tick_labels
 from phasecube.analysis.phase_diagram import (
@@ -181,3 +182,13 @@ def test_ticks_are_short_and_tell_values_apart(
     values: list[object], ticks: tuple[str, ...]
 ) -> None:
     assert tick_labels(values) == ticks
+
+
+def test_a_map_of_shares_has_the_colours_of_0_to_1_also_where_all_are_alike() -> None:
+    cells = xr.Dataset(attrs={"statistic": "share"})
+    ends = figures.ends_of(cells)
+    ones = figures.shades(np.ones(3), log=False, ends=ends)
+    mixed = figures.shades(np.array([0.0, 0.5, 1.0]), log=False, ends=ends)
+    assert set(ones) == {mixed[2]}
+    bar = figures.shade_bar(np.ones(3), log=False, ends=ends)
+    assert bar is not None and (bar.low, bar.high) == (0.0, 1.0)
