@@ -162,7 +162,8 @@ def file_faults(path: str, digest: str, shortest: int) -> list[tuple[str, str]]:
     if n < shortest:
         return [("tokens", f"{path} has {n} tokens, fewer than {shortest}: twice context + 1")]
     if digest != found:
-        was = f"the file's content is not that of {digest!r}" if digest else "the path may change"
+        path_only = "a path does not say what the file holds"
+        was = f"the file's content is not that of {digest!r}" if digest else path_only
         return [("tokens_digest", f'{was}; for what {path} holds now write "{found}"')]
     return []
 
