@@ -21,6 +21,7 @@ from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
 REACH = 100.0  # laws are drawn up to this many times the largest scale that was tried
+FAR = 1e9  # no number beyond it means anything
 FEW_DECADES = 1e3  # sides that span less have ticks at 2 and 5 too
 
 
@@ -169,7 +170,7 @@ def _caption(lines: Sequence[_Line], label: str, options: Options) -> str:
             text = f"below {smallest:g}, the smallest tried"
         elif found.state in (Crossing.FORECAST, Crossing.REACHED):
             tried = " (within what was tried)" if found.state == Crossing.REACHED else ""
-            text = f"{found.scale:.3g}{tried}, 95 % {_end(found.low)} to {_end(found.high)}"
+            text = f"{_end(found.scale)}{tried}, 95 % {_end(found.low)} to {_end(found.high)}"
         elif found.state == Crossing.NEVER:
             early = "" if found.low == np.inf else f", 95 % not before {_end(found.low)}"
             text = f"never: no growth{early}"
@@ -187,4 +188,6 @@ def _caption(lines: Sequence[_Line], label: str, options: Options) -> str:
 
 
 def _end(scale: float) -> str:
-    return "∞" if scale > 1e30 else f"{scale:.3g}"
+    if scale == np.inf:
+        return "∞"
+    return f"above {FAR:.0e}".replace("+", "") if scale > FAR else f"{scale:.3g}"
