@@ -17,6 +17,7 @@ import xarray as xr
 from phasecube.analysis.labels import format_value, tick_labels
 from phasecube.analysis.phase_diagram import MapAxis, map_axis, place_on, sweep_dims
 from phasecube.engine.errors import StudyError
+from phasecube.engine.record import Outcome
 from phasecube.sweeps.expression import Expression
 
 STEPS = ("step", "vector_step")
@@ -40,6 +41,12 @@ class Bundle:
     def label(self) -> str:
         """Return the places in words, empty for the only line of a study."""
         return ", ".join(f"{n} = {format_value(v)}" for n, v in self.places.items())
+
+    @property
+    def n_members(self) -> int:
+        """Return how many trials stand behind a point where there are most of them."""
+        planned = (self.outcome != Outcome.NOT_PLANNED).sum("member")
+        return int(planned.max())
 
 
 def axis_of(values: xr.DataArray, ds: xr.Dataset, name: str) -> MapAxis:
@@ -107,8 +114,6 @@ def _bundle(
     by_dim: str | None,
 ) -> Bundle | None:
     """Return the line at a place, None where no trial of it was planned."""
-    from phasecube.engine.record import Outcome
-
     here = values.isel({d: i for d, i in at.items() if d in values.dims})
     outcome = ds.outcome.isel({d: i for d, i in at.items() if d in ds.outcome.dims})
     if bool((outcome == Outcome.NOT_PLANNED).all()):

@@ -209,7 +209,7 @@ def _caption(
     side: MapAxis,
     options: Options,
 ) -> list[str]:
-    n = max((line.values.sizes["member"] for line in lines), default=1)
+    n = max((line.n_members for line in lines), default=1)
     when = "at the last step" if options.step is None else f"at step {options.step}"
     of = f"{options.statistic.capitalize()} of {n} trials" if n > 1 else "One trial"
     bars = " with its 95 % bootstrap interval" if n > 1 else ""

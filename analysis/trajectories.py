@@ -83,7 +83,7 @@ def _plot(
 
     title = ", ".join(f"{n} = {format_value(v)}" for n, v in fixed.items())
     measured = name_and_unit(ds[options.measure])
-    n = max((line.values.sizes["member"] for line in lines), default=1)
+    n = max((line.n_members for line in lines), default=1)
     caption = f"Median and range of {n} trials at each step." if n > 1 else "One trial a line."
     caption += " A line ends where its trials did." if len(lines) > 1 else ""
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()

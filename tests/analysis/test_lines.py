@@ -99,6 +99,12 @@ def test_diverged_trials_are_left_out_and_counted() -> None:
     assert found.value == pytest.approx(64**-0.5 * 1.03) and np.isnan(found.low)
 
 
+def test_the_caption_counts_planned_trials_only() -> None:
+    outcome = np.full((4, 2, 4), Outcome.DONE, np.uint8)
+    outcome[:, :, 2:] = Outcome.NOT_PLANNED
+    assert table(study(outcome), by="arm").caption.startswith("Median of 2 trials")
+
+
 def test_values_are_multiplied_and_references_drawn_by_expressions_over_axes_and_fixed() -> None:
     plot = table(study(), by="arm", times="lr * sqrt(width)", reference=["1 / width", "lr"])
     found = plot.table[plot.table.arm == "a"]
