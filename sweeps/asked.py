@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from phasecube.engine.errors import Fault
@@ -10,11 +10,13 @@ from phasecube.engine.experiment import ENGINE_MEASURES, Measure
 from phasecube.engine.measures import GENERAL_MEASURES
 from phasecube.sweeps.analyses import ANALYSES, LINES, REQUIRED
 from phasecube.sweeps.axis import Dim
+from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.schema import is_open
 from phasecube.sweeps.sections import SweepFile
 
 _MEASURES = ("measure", "measures", "train", "validation", "sensitivity")
+_EXPRESSIONS = ("times", "reference")
 _AXES = ("x", "y", "lr", "by", "over", "select")
 
 
@@ -27,8 +29,13 @@ def measures_known(experiment: Any) -> dict[str, Measure]:
     return {**ENGINE_MEASURES, **general, **experiment.measures}
 
 
-def asked_faults(file: SweepFile, dims: Sequence[Dim], experiment: Any | None) -> Iterator[Fault]:
-    """Yield the faults of `[record]`, `[stop]` and `[[analyses]]`."""
+def asked_faults(
+    file: SweepFile,
+    dims: Sequence[Dim],
+    experiment: Any | None,
+    parameters: Collection[str] | None,
+) -> Iterator[Fault]:
+    """Yield the faults of `[record]`, `[stop]` and `[[analyses]]`; None is what is not known."""
     cadences = {f"cadence.{name}": steps for name, steps in file.record.cadence.items()}
     grids = {"steps": file.record.steps, "vector_steps": file.record.vector_steps}
     for key, steps in {**grids, **cadences}.items():
@@ -45,7 +52,7 @@ def asked_faults(file: SweepFile, dims: Sequence[Dim], experiment: Any | None) -
         }
         yield from _target(file, recorded)
         yield from _cadences(file, recorded, hasattr(experiment, "params_type"))
-    yield from _analyses(file, dims, recorded)
+    yield from _analyses(file, dims, recorded, parameters)
 
 
 def _record(file: SweepFile, known: Mapping[str, Measure], any_name: bool) -> Iterator[Fault]:
@@ -87,7 +94,10 @@ def _cadences(file: SweepFile, recorded: Mapping[str, Measure], is_class: bool) 
 
 
 def _analyses(
-    file: SweepFile, dims: Sequence[Dim], recorded: Mapping[str, Measure] | None
+    file: SweepFile,
+    dims: Sequence[Dim],
+    recorded: Mapping[str, Measure] | None,
+    parameters: Collection[str] | None,
 ) -> Iterator[Fault]:
     axes = {dim.name for dim in dims} | {axis.name for dim in dims for axis in dim.axes}
     for place, table in enumerate(file.analyses):
@@ -112,6 +122,19 @@ def _analyses(
                 yield from _unknown(at, _named(value), known, "is no axis")
             elif option in _MEASURES and recorded is not None:
                 yield from _unknown(at, _named(value), recorded, "is not recorded")
+            elif option in _EXPRESSIONS and kind in LINES and parameters is not None:
+                known = axes | labels | set(file.derived) | {"step", *parameters}
+                for text in _named(value):
+                    yield from _expression(at, text, known)
+
+
+def _expression(path: str, text: str, known: set[str]) -> Iterator[Fault]:
+    try:
+        names = Expression(text).names
+    except ValueError as error:
+        yield Fault(path, str(error))
+    else:
+        yield from _unknown(path, names, known, "is no axis and no parameter")
 
 
 def _named(value: Any) -> list[str]:

@@ -124,7 +124,7 @@ def _meaning(
     meaning.optimizer(dims, fixed)
     meaning.size(dims)
     faults += name_faults(file, by_path, None if schema is None else {*schema, *named})
-    faults += asked_faults(file, dims, experiment)
+    faults += asked_faults(file, dims, experiment, None if schema is None else {*schema, *named})
     sweep = _sweep(file, dims, fixed, by_path, folder, text)
     if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
         faults += combination_faults(sweep, experiment, schema, dict(sources(file)))

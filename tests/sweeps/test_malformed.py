@@ -9,6 +9,7 @@ import pytest
 from phasecube.engine.errors import SpecError
 from phasecube.engine.experiment import ENGINE_MEASURES
 from phasecube.engine.measures import GENERAL_MEASURES
+from phasecube.engine.params import RunParams
 from phasecube.sweeps.analyses import ANALYSES
 from phasecube.sweeps.plan import expand
 from phasecube.sweeps.sweep import parse_sweep, read_sweep
@@ -25,6 +26,8 @@ PARAMETERS = (
 )
 
 # rule: (the file after HEAD, or the whole file where it begins with "!", its faults)
+TOY = ("activation", "biased", "depth", "heads", "noise", "width")
+
 CASES: dict[str, tuple[str, list[str]]] = {
     "unknown top-level key": (
         "axis = 1",
@@ -404,6 +407,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
         [
             "analyses[0].lr: 'lrr' is no axis; known are: none",
             "analyses[0].sensitivity: 'val_loss' is not recorded; did you mean 'train_loss'? known are: train_loss",
+        ],
+    ),
+    "analysis with expressions that cannot be drawn": (
+        '[[analyses]]\nkind = "trajectories"\nmeasure = "val_loss"\ntimes = "lr *"\nreference = ["step / widht", "1 / noise"]',
+        [
+            "analyses[0].times: 'lr *' is no expression: invalid syntax",
+            "analyses[0].reference: 'widht' is no axis and no parameter; did you mean 'width'? known are: "
+            + ", ".join(sorted({*RunParams.model_fields, *TOY, "layer", "step"})),
         ],
     ),
     "analysis option": (
