@@ -24,10 +24,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CHUNK = 256
 TAIL = 20
@@ -74,7 +78,7 @@ def labels_of(folder: Path) -> np.ndarray:
     return holds.transpose("lr_layer1", "lr_layer0").values == 1
 
 
-def by_script(side: int, chunk_losses: Callable[..., object]) -> np.ndarray:
+def by_script(side: int, chunk_losses: Callable[..., list[Tensor]]) -> np.ndarray:
     """Train all pixels chunk by chunk, in the order of the map's rows."""
     import torch
 
@@ -104,7 +108,9 @@ def by_script(side: int, chunk_losses: Callable[..., object]) -> np.ndarray:
     return (v_NS.clamp(max=1e6)[:, -TAIL:].mean(1) < 1).numpy().reshape(side, side)
 
 
-def losses_by_hand(x_DR, y_R, w0_HD, w1_1H, lr0_K, lr1_K) -> list:
+def losses_by_hand(
+    x_DR: Tensor, y_R: Tensor, w0_HD: Tensor, w1_1H: Tensor, lr0_K: Tensor, lr1_K: Tensor
+) -> list[Tensor]:
     """The gradient written out, every large tensor reused."""
     import torch
 
@@ -137,7 +143,9 @@ def losses_by_hand(x_DR, y_R, w0_HD, w1_1H, lr0_K, lr1_K) -> list:
     return found
 
 
-def losses_by_autograd(x_DR, y_R, w0_HD, w1_1H, lr0_K, lr1_K) -> list:
+def losses_by_autograd(
+    x_DR: Tensor, y_R: Tensor, w0_HD: Tensor, w1_1H: Tensor, lr0_K: Tensor, lr1_K: Tensor
+) -> list[Tensor]:
     """Stacked weights, one backward pass over the sum of losses."""
     import torch
 
