@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 
+from phasecube.engine.allocator import keep_large_blocks
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.experiments.mlp_regression import MlpRegression
 from phasecube.engine.experiments.modular_arithmetic import ModularArithmetic
@@ -49,6 +50,7 @@ WORKLOADS: list[tuple[str, Any, int, dict[str, Any]]] = [
 def main() -> None:
     """Print the table."""
     torch.set_num_threads(1)
+    keep_large_blocks()  # as a worker does
     print(f"{LANCZOS_ITERATIONS} iterations; CPU ms of one thread, median of {REPEATS}")
     head = f"{'pack':<46}{'lanes':>6}{'weights':>9}{'gradient':>10}{'products':>10}"
     print(f"{head}{'anew':>9}{'Lanczos':>9}{'x products':>12}{'x anew':>8}")
