@@ -45,6 +45,7 @@ class Measure:
     recorded: bool = True  # by default; a costly measure says False and is asked for by name
     cost: float = 0.0  # of one value, about, in gradients of the step's loss
     of_update: bool = False  # whether it reads `trial.update`, which takes a step to know
+    optimizers: tuple[str, ...] = ()  # the only ones it exists for; empty: all
 
 
 class Trial(Protocol):

@@ -100,8 +100,6 @@ def read_layout(path: Path) -> StoreLayout:
     """Return the layout that the store at `path` was made with."""
     import zarr
 
-    from phasecube.engine.experiment import Measure  # not at the top: status needs no pydantic
-
     metadata = read_metadata(path)
     attributes, arrays = metadata["attributes"], metadata["consolidated_metadata"]["metadata"]
     group = zarr.open_group(path, mode="r", use_consolidated=True)
@@ -118,7 +116,7 @@ def read_layout(path: Path) -> StoreLayout:
         attributes["pack_size"],
         arrays["status"]["shape"][0] // attributes["pack_size"],
         rule,
-        {name: Measure(**fields) for name, fields in attributes["measures"].items()},
+        {name: _measure(fields) for name, fields in attributes["measures"].items()},
         attributes["sweep"],
     )
 
@@ -149,6 +147,12 @@ def _check_digests(n_rows: int, digests_R16: npt.NDArray[np.uint8]) -> None:
             f"digests must be uint8 [{n_rows}, {DIGEST_BYTES}], "
             f"got {digests_R16.dtype} {list(digests_R16.shape)}"
         )
+
+
+def _measure(fields: Mapping[str, Any]) -> Measure:
+    from phasecube.engine.experiment import Measure  # not at the top: status needs no pydantic
+
+    return Measure(**{**fields, "optimizers": tuple(fields.get("optimizers", ()))})
 
 
 def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:

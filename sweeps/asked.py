@@ -34,6 +34,7 @@ def asked_faults(
     dims: Sequence[Dim],
     experiment: Any | None,
     parameters: Collection[str] | None,
+    optimizers: Collection[str] | None,
 ) -> Iterator[Fault]:
     """Yield the faults of `[record]`, `[stop]` and `[[analyses]]`; None is what is not known."""
     cadences = {f"cadence.{name}": steps for name, steps in file.record.cadence.items()}
@@ -45,6 +46,7 @@ def asked_faults(
     if experiment is not None:
         known = measures_known(experiment)
         yield from _record(file, known, is_open(experiment))
+        yield from _of_optimizers(file, known, optimizers or ())
         wanted = file.record.measures
         recorded = {
             name: known.get(name, Measure(name))
@@ -67,6 +69,19 @@ def _record(file: SweepFile, known: Mapping[str, Measure], any_name: bool) -> It
             yield Fault(path, f"{name!r} stands twice; name each measure once")
         elif not any_name and name not in known:
             yield Fault(path, f"unknown measure {name!r}; " + suggest(name, known))
+
+
+def _of_optimizers(
+    file: SweepFile, known: Mapping[str, Measure], optimizers: Collection[str]
+) -> Iterator[Fault]:
+    for place, name in enumerate(file.record.measures or ()):
+        only = known[name].optimizers if name in known else ()
+        others = [o for o in optimizers if only and o not in only]
+        if others:
+            yield Fault(
+                f"record.measures[{place}]",
+                f"{name} is of {' and '.join(only)} only, and the sweep has {', '.join(others)}",
+            )
 
 
 def _target(file: SweepFile, recorded: Mapping[str, Measure]) -> Iterator[Fault]:

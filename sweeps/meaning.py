@@ -184,15 +184,18 @@ class Meaning:
             if first != path and not beside:
                 self.add(path, f"{name!r} is given by {first} too; a parameter has one source")
 
-    def optimizer(self, dims: Sequence[Dim], fixed: Mapping[str, Any]) -> None:
-        """Note each parameter that no optimizer of the sweep takes."""
+    def optimizers(self, dims: Sequence[Dim], fixed: Mapping[str, Any]) -> list[str] | None:
+        """Return the optimizers of the sweep, None where they are not known beforehand."""
         if self.schema is None or "optimizer" not in self.schema:
-            return
+            return None
         coords = {axis.name: axis.values for dim in dims for axis in dim.axes}
         default = (fixed.get("optimizer", self.schema["optimizer"].default),)
-        chosen = coords.get("optimizer", default)
-        if "optimizer" in self.file.derived or not set(chosen) <= set(OPTIMIZERS):
-            return
+        chosen = list(coords.get("optimizer", default))
+        known = "optimizer" not in self.file.derived and set(chosen) <= set(OPTIMIZERS)
+        return chosen if known else None
+
+    def takes(self, chosen: Sequence[str]) -> None:
+        """Note each parameter that none of these optimizers takes."""
         taken = frozenset().union(*(OPTIMIZERS[name].takes for name in chosen))
         every = frozenset().union(*(entry.takes for entry in OPTIMIZERS.values()))
         for name, path in sources(self.file):

@@ -121,10 +121,13 @@ def _meaning(
     for name in file.derived:
         meaning.known_name(name, f"derived.{name}")
     meaning.sources()
-    meaning.optimizer(dims, fixed)
+    optimizers = meaning.optimizers(dims, fixed)
+    if optimizers is not None:
+        meaning.takes(optimizers)
     meaning.size(dims)
-    faults += name_faults(file, by_path, None if schema is None else {*schema, *named})
-    faults += asked_faults(file, dims, experiment, None if schema is None else {*schema, *named})
+    known_names = None if schema is None else {*schema, *named}
+    faults += name_faults(file, by_path, known_names)
+    faults += asked_faults(file, dims, experiment, known_names, optimizers)
     sweep = _sweep(file, dims, fixed, by_path, folder, text)
     if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
         faults += combination_faults(sweep, experiment, schema, dict(sources(file)))

@@ -21,14 +21,15 @@ WEIGHT_DIM = "weight"  # its labels are the names of the trained weights
 
 _CURVATURE = f"{_HERE}.curvature:curvature"
 _LANCZOS, _PROBES, _BATCHES = 40, 32, 32  # gradients that cost about as much
+_OF_ADAM: dict[str, Any] = {"optimizers": ("adam", "adamw")}  # what they divide by is known
 
 
 def _rms(of: str, **more: Any) -> Measure:
     return Measure(f"root mean square of the {of} of each weight", "1", WEIGHT_DIM, False, **more)
 
 
-def _costly(long_name: str, gradients: float) -> Measure:
-    return Measure(long_name, recorded=False, cost=gradients)
+def _costly(long_name: str, gradients: float, **more: Any) -> Measure:
+    return Measure(long_name, recorded=False, cost=gradients, **more)
 
 
 GENERAL_MEASURES: Mapping[str, tuple[Measure, str]] = {
@@ -41,11 +42,15 @@ GENERAL_MEASURES: Mapping[str, tuple[Measure, str]] = {
         _CURVATURE,
     ),
     "preconditioned_sharpness": (
-        _costly("largest eigenvalue of Adam's P^-1 times the Hessian", _LANCZOS),
+        _costly("largest eigenvalue of Adam's P^-1 times the Hessian", _LANCZOS, **_OF_ADAM),
         _CURVATURE,
     ),
     "preconditioned_sharpness_residual": (
-        _costly("distance of the preconditioned sharpness to an eigenvalue, at most", _LANCZOS),
+        _costly(
+            "distance of the preconditioned sharpness to an eigenvalue, at most",
+            _LANCZOS,
+            **_OF_ADAM,
+        ),
         _CURVATURE,
     ),
     "hessian_trace": (_costly("trace of the Hessian", _PROBES), _CURVATURE),

@@ -417,6 +417,12 @@ CASES: dict[str, tuple[str, list[str]]] = {
             + ", ".join(sorted({*RunParams.model_fields, *TOY, "layer", "step"})),
         ],
     ),
+    "measure of another optimizer": (
+        '[axes.optimizer]\nvalues = ["adam", "sgd"]\n[record]\nmeasures = ["sharpness", "preconditioned_sharpness"]',
+        [
+            "record.measures[1]: preconditioned_sharpness is of adam and adamw only, and the sweep has sgd",
+        ],
+    ),
     "analysis option": (
         '[[analyses]]\nkind = "curves"\nmeasure = "val_loss"',
         [
