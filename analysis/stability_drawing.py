@@ -59,7 +59,10 @@ def stability_section(
         sensitivity = lr_sensitivity(runs, wanted.sensitivity, lr="row", over=("member",))
         cells = cells.assign(_along_rows(sensitivity, panel))
         caption += _sensitivity(sensitivity, panel, wanted.sensitivity)
-    lines = (replace(_measured(found, lrs), joined=not exact), *_exact(exact, lrs))
+    lines = (
+        replace(_measured(found, lrs), joined=x is not None and not exact),
+        *_exact(exact, lrs),
+    )
     drawn = _map(panel, cells, " ".join(caption), lines)
     thresholds = [wanted.stability.loss_above, wanted.stability.converged_below]
     return Section(
