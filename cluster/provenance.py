@@ -36,7 +36,7 @@ def append_run(study: Path, sweep_folder: Path, device: str) -> int:
         "phasecube_code": git_state(package),
         "sweep_code": git_state(sweep_folder),
         "snapshot": keep_snapshot(study, {"phasecube": package, "sweep": sweep_folder}),
-        "versions": {"python": platform.python_version(), **versions()},
+        "versions": versions(),
         "hardware": _hardware(device),
     }
     with path.open("a", encoding="utf-8") as file:
@@ -64,7 +64,7 @@ def environment(study: Path) -> dict[str, str]:
     # Not resolved: where cluster/ is a link, what stands beside its target is a whole checkout,
     # perhaps with a virtual environment of 30,000 files.
     package = Path(__file__).absolute().parents[1]
-    found = {"python": platform.python_version(), **versions()}
+    found = versions()
     found["phasecube's code"] = _digest_of(sorted(_sources(package)), package)
     code = study / CODE_FOLDER
     return found | {f"code/{p.name}": _digest_of([p], code) for p in sorted(code.glob("*.py"))}
@@ -136,8 +136,8 @@ def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that the numbers depend on."""
-    found = {}
+    """Return the versions of Python and of the packages that the numbers depend on."""
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.cluster.engine_choices import REQUEST, group_keys, read_choice
+from phasecube.cluster.job import ChoiceFields
 from phasecube.cluster.provenance import read_runs, versions
 from phasecube.cluster.study import Study
-from phasecube.engine.choice import EngineChoice
 from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.trials import Trials
@@ -47,6 +48,7 @@ def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Itera
     settled = np.flatnonzero(
         np.isin(status_RF[plan.row, Status.OUTCOME], [int(o) for o in REPEATABLE])
     )
+    keys = group_keys(plan)
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(settled)[:n_trials]
     for trial in np.sort(chosen).tolist():
@@ -57,7 +59,8 @@ def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Itera
         group = np.flatnonzero(plan.group == plan.group[trial])
         others = rng.permutation(group[plan.row[group] != row])
         for company, members in _companies(trial, others.tolist()):
-            found = _run(plan, experiment, members, engine)
+            published = read_choice(study.path, keys[int(plan.group[trial])])
+            found = _run(plan, experiment, members, engine, published)
             place = members.index(trial)
             differences = _differences(plan, stored, lane, found, place)
             if differences:
@@ -74,7 +77,15 @@ def _companies(trial: int, others: Sequence[int]) -> Iterator[tuple[str, list[in
         yield f"among {len(company) - 1} others", company
 
 
-def _run(plan: Plan, experiment: Any, members: Sequence[int], engine: Engine) -> PackRecord:
+def _run(
+    plan: Plan,
+    experiment: Any,
+    members: Sequence[int],
+    engine: Engine,
+    published: ChoiceFields | None,
+) -> PackRecord:
+    from phasecube.cluster.pack_runner import from_fields
+    from phasecube.engine.admission import choose_engine
     from phasecube.engine.run_pack import run_pack
 
     every = [plan.params(trial) for trial in members]
@@ -82,8 +93,13 @@ def _run(plan: Plan, experiment: Any, members: Sequence[int], engine: Engine) ->
     static = {name: value for name, value in every[0].items() if name in plan.static}
     trials = Trials(np.arange(len(members)), static, varying)
     record = PackRecord.empty(len(members), plan.rule)
-    choice = EngineChoice(engine, len(members), False, "verify")
     device = plan.sweep.resources.device
+    if published is not None and Engine[published["engine"]] is engine:
+        choice = from_fields(published)  # with the spare lanes that keep bits apart
+        if not choice.compiled:
+            choice = replace(choice, lanes=len(members))
+    else:
+        choice = choose_engine(experiment, trials, device, REQUEST[engine], len(members))
     run_pack(experiment, trials, record, plan.rule, plan.stop, choice, device=device)
     return record
 

@@ -136,7 +136,9 @@ class AxisSection(Section):
         ranges = (self.linear, self.geometric, self.integers)
         return next(([r.start, r.stop] for r in ranges if r is not None), list(self.values or []))
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """Return the number of values; no len(), which ends at 2^63."""
         for source in (self.linear, self.geometric):
             if source is not None:
                 return source.count

@@ -72,10 +72,10 @@ class Meaning:
 
     def _typed_values(self, name: str, section: AxisSection, path: str) -> list[Any]:
         limit = self.file.resources.max_trials
-        if len(section) > limit:
+        if section.size > limit:
             self.add(
                 path,
-                f"has {len(section):,} values, more than resources.max_trials = {limit:,}; "
+                f"has {section.size:,} values, more than resources.max_trials = {limit:,}; "
                 "take values out, or raise the limit",
             )
             return []

@@ -37,6 +37,8 @@ steps = { every = 2 }
 dtype = "float64"
 [resources]
 processes = 1
+engine = "vmap"  # two studies that are compared must not choose for themselves
+lanes = 4
 """
 CADENCE = """
 [record.cadence]

@@ -22,6 +22,7 @@ from phasecube.cluster.run_lock import RunLock, lock_holder
 from phasecube.cluster.run_study import clear_leftovers
 from phasecube.cluster.status import read_status
 from phasecube.cluster.study import PLAN, PLANNED, RESOLVED, Study, checkpoint_path
+from phasecube.cluster.verify import verify_trials
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.sweeps.sweep import Sweep, parse_sweep
@@ -312,6 +313,35 @@ def test_verify_of_a_study_of_another_version_says_so_and_compares_nothing(
     assert main(["verify", str(study.path)]) == 1
     said = capsys.readouterr()
     assert "its store does not hold" in said.err and said.out == ""
+
+
+@pytest.mark.parametrize("engines_kept", [True, False])
+def test_verify_runs_a_trial_with_the_spare_lanes_that_its_study_gave_it(
+    tmp_path: Path, engines_kept: bool
+) -> None:
+    # softplus rounds the last numbers of a tensor otherwise (engine/place_rounding.py).
+    text = """
+name = "outliers"
+experiment = "planted_outliers"
+[fixed]
+steps = 30
+rows = 99
+[axes.lr]
+values = [1.0, 2.0]
+[axes.seed]
+integers = { start = 0, stop = 3 }
+[record]
+measures = ["train_loss"]
+steps = { every = 1 }
+[resources]
+processes = 1
+engine = "vmap"
+"""
+    api.run(parse_sweep(text, HERE, "test"), tmp_path / "s")
+    if not engines_kept:
+        shutil.rmtree(tmp_path / "s" / "engines")
+    verdicts = list(verify_trials(Study(tmp_path / "s"), 8, seed=0))
+    assert len(verdicts) == 24 and not [v for v in verdicts if v.differences]
 
 
 def test_running_the_same_sweep_again_writes_nothing(tmp_path: Path) -> None:

@@ -423,6 +423,12 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "record.measures[1]: preconditioned_sharpness is of adam and adamw only, and the sweep has sgd",
         ],
     ),
+    "more values than any index": (
+        "[axes.lr]\ngeometric = { start = 0.01, stop = 1.0, count = 9223372036854775808 }",
+        [
+            "axes.lr: has 9,223,372,036,854,775,808 values, more than resources.max_trials = 1,000,000; take values out, or raise the limit",
+        ],
+    ),
     "analysis option": (
         '[[analyses]]\nkind = "curves"\nmeasure = "val_loss"',
         [
