@@ -18,10 +18,10 @@ from phasecube.analysis.boundary_dimension import (
     Roughness,
     boundary_dimension,
 )
-from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.labels import in_words, name_and_unit
 from phasecube.analysis.lr_stability import Label, StabilityRule, stable
 from phasecube.analysis.order_parameters import curve
-from phasecube.analysis.phase_diagram import map_axis, place_on, sweep_dims
+from phasecube.analysis.phase_diagram import coords_at, map_axis, place_on, sweep_dims
 from phasecube.analysis.plots import Plot
 from phasecube.engine.errors import StudyError
 
@@ -82,7 +82,7 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
     places = [
         dict(zip(free, at, strict=True)) for at in product(*(range(here.sizes[d]) for d in free))
     ]
-    labels = [_words(ds, {**fixed, **at}) for at in places]
+    labels = [in_words(coords_at(ds, {**fixed, **at})) for at in places]
     slices = [found.isel(at) for at in places]
     title = options.title or "Dimension of a boundary"
     whose = f"trials that {rule.sentence(options.measure)}"
@@ -145,17 +145,7 @@ def _windows(
         labels_YX, shades_YX = (
             a.isel(place).transpose(*dims[::-1]).values for a in (holds, shades)
         )
-        yield Window(_words(ds, fixed), labels_YX, shades_YX, sides[0], sides[1])
-
-
-def _words(ds: xr.Dataset, at: Mapping[str, int]) -> str:
-    """Return the coordinates of a place on the axes in words."""
-    return ", ".join(
-        f"{name} = {format_value(coord.values[i])}"
-        for dim, i in at.items()
-        for name, coord in ds.coords.items()
-        if coord.dims == (dim,)
-    )
+        yield Window(in_words(coords_at(ds, fixed)), labels_YX, shades_YX, sides[0], sides[1])
 
 
 def _table(slices: list[xr.Dataset], labels: list[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.instability import CRITICAL, Crossing, Forecast, forecast
-from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.labels import in_words, name_and_unit
 from phasecube.analysis.lines import MAX_PLOTS, Bundle, axis_of, evaluated, plots_of
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.slices import Floats, value_at
@@ -96,7 +96,7 @@ def _plot(
 ) -> Plot:
     from phasecube.analysis import line_figures
 
-    title = ", ".join(f"{n} = {format_value(v)}" for n, v in fixed.items())
+    title = in_words(fixed)
     measured = name_and_unit(ds[options.measure])
     label = options.scale or axis_of(ds[options.measure], ds, options.x).label
     table = pd.DataFrame(

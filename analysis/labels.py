@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import xarray as xr
@@ -24,6 +24,11 @@ def format_value(value: Any, digits: int = 4) -> str:
         return text
     mantissa, exponent = text.split("e")
     return f"{mantissa}e{int(exponent)}"
+
+
+def in_words(places: Mapping[str, Any]) -> str:
+    """Return values by name as "width = 64, arm = plain", empty for none."""
+    return ", ".join(f"{name} = {format_value(value)}" for name, value in places.items())
 
 
 def name_and_unit(array: xr.DataArray) -> str:

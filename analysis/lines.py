@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from phasecube.analysis.labels import format_value, tick_labels
-from phasecube.analysis.phase_diagram import MapAxis, map_axis, place_on, sweep_dims
+from phasecube.analysis.labels import in_words, tick_labels
+from phasecube.analysis.phase_diagram import MapAxis, coords_at, map_axis, place_on, sweep_dims
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.expression import Expression
@@ -40,7 +40,7 @@ class Bundle:
     @property
     def label(self) -> str:
         """Return the places in words, empty for the only line of a study."""
-        return ", ".join(f"{n} = {format_value(v)}" for n, v in self.places.items())
+        return in_words(self.places)
 
     @property
     def n_members(self) -> int:
@@ -54,6 +54,18 @@ def axis_of(values: xr.DataArray, ds: xr.Dataset, name: str) -> MapAxis:
     if name in label_dims(values, ds):
         return MapAxis(name, name, name.replace("_", " "), tick_labels(values[name].values))
     return map_axis(ds, name)
+
+
+def recorded(ds: xr.Dataset, measure: str) -> tuple[xr.DataArray, str]:
+    """Return a measure, scalar or vector, and the dim of its steps.
+
+    Raises StudyError naming the measures there are.
+    """
+    measures = [str(n) for n, v in ds.data_vars.items() if set(STEPS) & set(v.dims)]
+    if measure not in measures:
+        raise StudyError(f"the study recorded no {measure!r}; it has {', '.join(measures)}")
+    values = ds[measure]
+    return values, next(d for d in STEPS if d in values.dims)
 
 
 def label_dims(values: xr.DataArray, ds: xr.Dataset) -> list[str]:
@@ -143,12 +155,9 @@ def _named(ds: xr.Dataset, values: xr.DataArray, at: Mapping[str, int]) -> dict[
     found: dict[str, Any] = {}
     for dim, i in at.items():
         if dim in sweep_dims(ds) and dim not in ds.coords:  # a zip
-            coords = {str(n): c for n, c in ds.coords.items() if c.dims == (dim,)}
+            found |= coords_at(ds, {dim: i}) or {dim: i}
         else:  # an axis is told apart by its own values, whatever is derived from them
-            coords = {dim: values[dim] if dim in values.coords else ds[dim]}
-        found |= {name: coord.values[i] for name, coord in coords.items()}
-        if not coords:
-            found[dim] = i
+            found[dim] = (values if dim in values.coords else ds)[dim].values[i]
     return found
 
 

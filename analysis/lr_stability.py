@@ -21,12 +21,17 @@ import numpy as np
 import xarray as xr
 
 from phasecube.analysis.intervals import bootstrap
-from phasecube.analysis.order_parameters import curve, final_value, initial_value, taken
+from phasecube.analysis.order_parameters import (
+    IN_ORDER,
+    curve,
+    final_value,
+    initial_value,
+    taken,
+)
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
 Label = Literal["not_diverged", "converged", "locally_stable"]
-_IN_ORDER = [Outcome.DONE, Outcome.PRUNED, Outcome.TIMED_OUT]
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def tail_mean(ds: xr.Dataset, measure: str, tail: int) -> xr.DataArray:
         position_S = position_S.chunk(step=values.chunksizes["step"])
     mine = (position_S < ds.n_recorded) & (position_S >= ds.n_recorded - tail)
     mean = values.astype(np.float64).where(mine).mean("step", skipna=True)
-    in_order = ds.outcome.isin(_IN_ORDER) & (ds.n_recorded > 0)
+    in_order = ds.outcome.isin(IN_ORDER) & (ds.n_recorded > 0)
     return mean.where(in_order).assign_attrs(values.attrs)
 
 
@@ -75,7 +80,7 @@ def stable(ds: xr.Dataset, measure: str, rule: StabilityRule | None = None) -> x
     StudyError where the rule lacks its bound.
     """
     rule = rule or StabilityRule()
-    good = ds.outcome.isin(_IN_ORDER)
+    good = ds.outcome.isin(IN_ORDER)
     known = good | (ds.outcome == Outcome.DIVERGED)
     if rule.label == "converged":
         if rule.converged_below is None:

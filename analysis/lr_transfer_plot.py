@@ -13,11 +13,11 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.intervals import bootstrap
-from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
+from phasecube.analysis.labels import format_value, in_words, name_and_unit, tick_labels
 from phasecube.analysis.lines import MAX_PLOTS
 from phasecube.analysis.lr_stability import capped_loss
 from phasecube.analysis.lr_transfer import lr_transfer
-from phasecube.analysis.phase_diagram import map_axis, place_on, sweep_dims
+from phasecube.analysis.phase_diagram import coords_at, map_axis, place_on, sweep_dims
 from phasecube.analysis.plots import Plot
 from phasecube.engine.errors import StudyError
 
@@ -79,7 +79,7 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
             )
             for at in own
         ]
-        shown = _values(ds, {**fixed_at, **{d: i for d, i in place.items() if ds.sizes[d] > 1}})
+        shown = coords_at(ds, {**fixed_at, **{d: i for d, i in place.items() if ds.sizes[d] > 1}})
         plots.append(_plot(len(plots), shown, arms, options, ds))
     return tuple(plots)
 
@@ -100,23 +100,13 @@ def _arm(
     return _Arm(label, places, mean.value, mean.low, mean.high, found)
 
 
-def _values(ds: xr.Dataset, at: Mapping[str, int]) -> dict[str, Any]:
-    """Return the values of the axes at places on them."""
-    return {
-        str(name): coord.values[i]
-        for dim, i in at.items()
-        for name, coord in ds.coords.items()
-        if coord.dims == (dim,)
-    }
-
-
 def _plot(
     place: int, shown: Mapping[str, Any], arms: Sequence[_Arm], options: Options, ds: xr.Dataset
 ) -> Plot:
     table = pd.concat([_table(arm, options) for arm in arms], ignore_index=True)
     caption = _caption(arms, options)
     lr_L = np.sort(np.asarray(ds[options.lr].values, np.float64))
-    where = ", ".join(f"{n} = {format_value(v)}" for n, v in shown.items())
+    where = in_words(shown)
 
     def figure() -> Any:
         from phasecube.analysis.transfer_figure import Curves, transfer_figure

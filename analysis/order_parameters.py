@@ -48,6 +48,10 @@ SEEN_ATTRS = {
 }
 
 
+# Trials whose last record is a result.
+IN_ORDER = [Outcome.DONE, Outcome.PRUNED, Outcome.TIMED_OUT]
+
+
 @dataclass(frozen=True)
 class Onset:
     """When something came to each trial; three arrays over the dims of the trials.
@@ -189,7 +193,7 @@ def final_value(ds: xr.Dataset, measure: str) -> xr.DataArray:
     values = curve(ds, measure)
     last = (ds.n_recorded - 1).clip(min=0)
     # Most trials end at the last grid point: read that one slice, and more only if needed.
-    in_order = ds.outcome.isin([Outcome.DONE, Outcome.PRUNED, Outcome.TIMED_OUT])
+    in_order = ds.outcome.isin(IN_ORDER)
     in_order = in_order & (ds.n_recorded > 0)
     end = ds.sizes["step"] - 1
     if bool((last.where(in_order, end) == end).all()):

@@ -19,7 +19,7 @@ import xarray as xr
 
 from phasecube.analysis.grokking import GrokkingRule, grokking, majority
 from phasecube.analysis.intervals import Estimate, bootstrap, survival_median, wilson
-from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
+from phasecube.analysis.labels import in_words, name_and_unit, tick_labels
 from phasecube.analysis.order_parameters import Onset, curve, final_value
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
@@ -66,7 +66,7 @@ class Panel:
     @property
     def title(self) -> str:
         """Return the fixed values in words, empty if there are none."""
-        return ", ".join(f"{name} = {format_value(v)}" for name, v in self.fixed.items())
+        return in_words(self.fixed)
 
 
 def sweep_dims(ds: xr.Dataset) -> list[str]:
@@ -110,6 +110,16 @@ def place_on(ds: xr.Dataset, name: str, value: Any) -> tuple[str, int]:
     return axis.dim, int(hits[0])
 
 
+def coords_at(ds: xr.Dataset, at: Mapping[str, int]) -> dict[str, Any]:
+    """Return each coordinate's value at places on dims, in the order of the dims."""
+    return {
+        str(name): coord.values[i]
+        for dim, i in at.items()
+        for name, coord in ds.coords.items()
+        if coord.dims == (dim,)
+    }
+
+
 def default_axes(ds: xr.Dataset) -> tuple[str | None, str | None]:
     """Return the first two axes with more than one value, seeds last of all."""
     dims = [d for d in sweep_dims(ds) if ds.sizes[d] > 1 and d != "seed"]
@@ -145,13 +155,8 @@ def arrange(
     panels = []
     for places in product(*(range(ds.sizes[d]) for d in free)):
         at = {**chosen, **dict(zip(free, places, strict=True))}
-        fixed = {
-            str(name): coord.values[at[dim]]
-            for dim in sweep_dims(ds)
-            if dim in at and (ds.sizes[dim] > 1 or dim in chosen)
-            for name, coord in ds.coords.items()
-            if coord.dims == (dim,)
-        }
+        shown = [d for d in sweep_dims(ds) if d in at and (ds.sizes[d] > 1 or d in chosen)]
+        fixed = coords_at(ds, {dim: at[dim] for dim in shown})
         panels.append(_panel(ds.isel(at), sides, reduced, fixed))
     return panels
 

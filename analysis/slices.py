@@ -13,15 +13,16 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.intervals import bootstrap
-from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.labels import in_words, name_and_unit
 from phasecube.analysis.lines import (
     MAX_PLOTS,
-    STEPS,
     Bundle,
     axis_of,
     evaluated,
     plots_of,
+    recorded,
 )
+from phasecube.analysis.order_parameters import IN_ORDER
 from phasecube.analysis.phase_diagram import MapAxis
 from phasecube.analysis.plots import Plot
 from phasecube.engine.errors import StudyError
@@ -29,7 +30,6 @@ from phasecube.engine.record import Outcome
 
 Floats = npt.NDArray[np.float64]
 LOG_SPAN = 20  # a side whose positive values span more than this is drawn logarithmic
-_IN_ORDER = [Outcome.DONE, Outcome.PRUNED, Outcome.TIMED_OUT]
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,7 @@ def value_at(ds: xr.Dataset, measure: str, step: int | None) -> xr.DataArray:
     NaN for trials that diverged, failed or have not ended (None), or that have no record of
     that step. Raises StudyError for a measure or step that was not recorded.
     """
-    measures = [str(n) for n, v in ds.data_vars.items() if set(STEPS) & set(v.dims)]
-    if measure not in measures:
-        raise StudyError(f"the study recorded no {measure!r}; it has {', '.join(measures)}")
-    values = ds[measure]
-    dim = next(d for d in STEPS if d in values.dims)
+    values, dim = recorded(ds, measure)
     if step is not None:
         places = np.flatnonzero(values[dim].values == step)
         if not places.size:
@@ -84,7 +80,7 @@ def value_at(ds: xr.Dataset, measure: str, step: int | None) -> xr.DataArray:
     # A measure of a rarer cadence has no value at the records between.
     last = place_S.where(values.notnull(), 0).max(dim)
     final = values.isel({dim: last.compute()}).drop_vars(dim)
-    return final.where(ds.outcome.isin(_IN_ORDER)).assign_attrs(values.attrs)
+    return final.where(ds.outcome.isin(IN_ORDER)).assign_attrs(values.attrs)
 
 
 def power_law(x: Floats, y: Floats, *, confidence: float = 0.95) -> PowerLaw | None:
@@ -152,7 +148,7 @@ def _plot(
 ) -> Plot:
     from phasecube.analysis import line_figures
 
-    title = ", ".join(f"{n} = {format_value(v)}" for n, v in fixed.items())
+    title = in_words(fixed)
     measured = name_and_unit(ds[options.measure])
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     numeric = bool(len(whole)) and whole[side.name].dtype.kind in "fiu"

@@ -12,10 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.bands import seed_band
-from phasecube.analysis.labels import format_value, name_and_unit
-from phasecube.analysis.lines import MAX_PLOTS, STEPS, Bundle, evaluated, plots_of
+from phasecube.analysis.labels import in_words, name_and_unit
+from phasecube.analysis.lines import MAX_PLOTS, Bundle, evaluated, plots_of, recorded
 from phasecube.analysis.plots import Plot
-from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
 WIDENING = 4  # gaps between records that grow by more than this are drawn logarithmic
@@ -38,11 +37,7 @@ class Options:
 
 def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
     """Return one plot for each place on the axes that no option names, at most MAX_PLOTS."""
-    measures = [str(n) for n, v in ds.data_vars.items() if set(STEPS) & set(v.dims)]
-    if options.measure not in measures:
-        raise StudyError(f"the study recorded no {options.measure!r}; it has {', '.join(measures)}")
-    values = ds[options.measure]
-    dim = next(d for d in STEPS if d in values.dims)
+    values, dim = recorded(ds, options.measure)
     plots = plots_of(
         ds, values, along=None, by=options.by, over=options.over, select=options.select
     )
@@ -81,7 +76,7 @@ def _plot(
 ) -> Plot:
     from phasecube.analysis import line_figures
 
-    title = ", ".join(f"{n} = {format_value(v)}" for n, v in fixed.items())
+    title = in_words(fixed)
     measured = name_and_unit(ds[options.measure])
     n = max((line.n_members for line in lines), default=1)
     caption = f"Median and range of {n} trials at each step." if n > 1 else "One trial a line."
