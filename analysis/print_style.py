@@ -67,7 +67,7 @@ def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
 
 
 def as_svg(figure: Figure, salt: str) -> str:
-    """Return a figure without its caption as an SVG element for a page.
+    """Return a figure as an SVG element for a page; its caption is taken off it.
 
     `salt` keeps its ids apart from those of other figures on the page.
     """

@@ -166,8 +166,9 @@ def _map(folder: Path, stem: str, drawn: Map) -> dict[str, Any]:
 
 
 def _plot(folder: Path, stem: str, drawn: Plot) -> dict[str, Any]:
-    print_style.save(drawn.figure(), folder / "figures" / _slug(stem))
-    picture = Markup(print_style.as_svg(drawn.figure(), stem))  # noqa: S704 - matplotlib escapes
+    figure = drawn.figure()
+    print_style.save(figure, folder / "figures" / _slug(stem))
+    picture = Markup(print_style.as_svg(figure, stem))  # noqa: S704 - matplotlib escapes
     return {"plot": drawn, "picture": picture, **_table(folder, _slug(stem), drawn.table)}
 
 
