@@ -118,8 +118,13 @@ def admit(
         with warnings.catch_warnings():
             warnings.filterwarnings("error", message=".*performance drop.*")
             lanes = TrialSteps(experiment, three, choice, device)
-            own = frozenset(experiment.measures).difference(ENGINE_MEASURES)
-            needed = spare_lanes(lambda: lanes.look(own)) if device.type == "cpu" else 0
+            own = _own_measures(experiment)
+
+            def look(gradient_KP: Tensor) -> None:
+                if own:
+                    lanes.measure(own, gradient_KP)
+
+            needed = spare_lanes(lambda: lanes.step(look)) if device.type == "cpu" else 0
             for spare in [needed, *(n for n in SPARE_LANES if n > needed)]:
                 choice = replace(choice, spare=spare)
                 packed = _trace(experiment, three, choice, device)
@@ -180,13 +185,17 @@ def _trace(
     lanes = TrialSteps(experiment, trials, choice, device)
     gradients: list[Tensor] = []
     losses = [lanes.step(lambda g: gradients.append(g.clone())) for _ in range(N_STEPS)]
-    own = frozenset(experiment.measures).difference(ENGINE_MEASURES)
+    own = _own_measures(experiment)
     return Trace(
         torch.stack(losses),
         torch.stack(gradients),
         {name: t.clone() for name, t in lanes.state.frozen.items()},
         lanes.measure(own, gradients[-1]) if own else {},
     )
+
+
+def _own_measures(experiment: Experiment[Any]) -> frozenset[str]:
+    return frozenset(experiment.measures).difference(ENGINE_MEASURES)
 
 
 def _three_unlike(

@@ -65,13 +65,6 @@ class TrialSteps:
         update_KP = self._descent.update(self.engine, gradient_KP) if reads else None
         return self.engine.measure(wanted, gradient_KP, update_KP)
 
-    def look(self, wanted: frozenset[str]) -> None:
-        """Take the wanted measures, and train one step."""
-        _, gradient_KP = self.engine.gradient()
-        if wanted:
-            self.measure(wanted, gradient_KP)
-        self._descent.step(self.engine, gradient_KP)
-
     def rate(self) -> float:
         """Return trial-steps per second: lanes over the fastest of a few steps."""
         on_one_core = self.state.weights_KP.device.type == "cpu" and torch.get_num_threads() == 1
