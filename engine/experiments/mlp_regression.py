@@ -172,6 +172,8 @@ class MlpRegression(Experiment[MlpRegressionParams]):
         """Return the loss on the test examples, and what the layers do on the first of them."""
         import torch
 
+        from phasecube.engine.measures.activations import rms
+
         data, found = trial.data, {}
         if "test_loss" in wanted:
             found["test_loss"] = _half_mse(trial, data["test_x"], data["test_y"])
@@ -179,8 +181,8 @@ class MlpRegression(Experiment[MlpRegressionParams]):
             now = trial.model(data["test_x"][:PROBE_ROWS], True)
             names = self.labels("layer_change", trial.params)
             moved = [out - data[f"start.{n}"] for n, out in zip(names, now, strict=True)]
-            found["layer_rms"] = torch.stack([out.square().mean().sqrt() for out in now])
-            found["layer_change"] = torch.stack([out.square().mean().sqrt() for out in moved])
+            found["layer_rms"] = torch.stack([rms(out) for out in now])
+            found["layer_change"] = torch.stack([rms(out) for out in moved])
         return found
 
     def labels(self, measure: str, params: MlpRegressionParams) -> tuple[str, ...]:  # noqa: ARG002

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from phasecube.engine.experiment import Experiment, Trial
+from phasecube.engine.measures.activations import rms
 
 
 def rms_per_weight(
@@ -35,5 +36,4 @@ def weight_names(experiment: Experiment[Any], params: Any) -> tuple[str, ...]:
 
 def _rms(tensors: Any) -> Tensor:
     # float64: squares of a large float32 gradient overflow before the loss does.
-    rows = [t.double().square().mean().sqrt() for t in tensors.values()]
-    return torch.stack(rows)
+    return torch.stack([rms(t.double()) for t in tensors.values()])
