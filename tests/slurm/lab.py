@@ -139,13 +139,18 @@ class SlurmLab:
 
     def wait_until_saved(self) -> None:
         """Return when the controller has on disk what it knew at this call."""
-        # It saves what is new at most 5 s late. A job it accepted and did not save before it is
-        # killed is forgotten, and its id is given to another.
+        # It saves what is new at most 5 s late. A job it accepted, or started, and did not save
+        # before it is killed is forgotten: its id is given to another, or it is started twice.
+        # The first file written after this call may have been packed before it: the second is not.
         state, now = self.folder / "state" / "job_state", time.time()
-        self.wait_for(
-            lambda: time.time() > now + 6 or (state.exists() and state.stat().st_mtime > now),
-            "the saved state",
-        )
+        saves: set[float] = set()
+
+        def saved() -> bool:
+            if state.exists() and (written := state.stat().st_mtime) > now:
+                saves.add(written)
+            return len(saves) > 1 or time.time() > now + 8
+
+        self.wait_for(saved, "the saved state")
 
     def kill_controller(self) -> None:
         """Kill slurmctld without notice: what it learned in the last seconds may be lost."""
