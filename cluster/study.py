@@ -1,6 +1,7 @@
 """A study: one folder that holds a sweep's life.
 
 sweep.toml            as given (user code beside it, under code/)
+points.json           of a search: the points that its sampler chose
 store.zarr            the records, by row
 checkpoints/          of the packs that are not settled
 runs.jsonl            what produced the rows: commit, versions, hardware
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.cluster.points_file import read_points, write_points
 from phasecube.cluster.sweep_file import (
     SWEEP_FILE,
     SweepText,
@@ -66,8 +68,12 @@ class Study:
         path = Path(path)
         if exists(path):
             raise StudyError(f"{path} holds a study; `phasecube run` extends it")
+        if sweep.sampler is not None and not sweep.points:
+            raise StudyError(f"{sweep.name} is searched; its sampler chooses its first points")
         path.mkdir(parents=True, exist_ok=True)
         plan = expand(sweep)
+        if sweep.points:
+            write_points(path, sweep.points)
         keep_sweep(SweepText(sweep.text, sweep.folder, sweep.name), path)
         layout = StoreLayout(plan.pack_size, plan.n_packs, plan.rule, plan.measures, sweep.name)
         create_store(path / STORE, layout, plan.row_digests)
@@ -87,11 +93,27 @@ class Study:
 
     @cached_property
     def sweep(self) -> Sweep:
-        """Return the sweep that the study keeps."""
+        """Return the sweep that the study keeps, with the points chosen for it."""
         from phasecube.sweeps.sweep import parse_sweep
 
         kept = kept_sweep(self.path)
-        return parse_sweep(kept.text, kept.folder, kept.source)
+        return self._with_points(parse_sweep(kept.text, kept.folder, kept.source))
+
+    def _with_points(self, sweep: Sweep) -> Sweep:
+        """Return a searched sweep with the study's points; StudyError where they do not fit."""
+        from phasecube.sweeps.points import with_points
+
+        if sweep.sampler is None or sweep.points:
+            return sweep
+        points = read_points(self.path)
+        names = {axis.name for axis in sweep.searched}
+        for point in points[:1]:
+            if missing := sorted(names - point.keys()):
+                raise StudyError(
+                    f"{self.path} was searched without {', '.join(missing)}: its points have no "
+                    "value there. Search the new space in a study of its own, with --study"
+                )
+        return with_points(sweep, points)
 
     @cached_property
     def plan(self) -> Plan:
@@ -104,7 +126,8 @@ class Study:
                 plan = read_plan(path)
             except StudyError:  # torn: it is derived
                 return self._rebuilt_plan(write=self._writes)
-            if plan.sweep.text == kept_sweep(self.path).text:
+            is_current = plan.sweep.text == kept_sweep(self.path).text
+            if is_current and len(plan.sweep.points) == len(read_points(self.path)):
                 return plan
         return self._rebuilt_plan(write=self._writes)
 
@@ -141,7 +164,7 @@ class Study:
         from phasecube.sweeps.difference import difference
 
         store = self.store
-        plan = continued(sweep, store, self.sweep)
+        plan = continued(self._with_points(sweep), store, self.sweep)
         return Proposal(plan, difference(self.plan, store.read_digests(), plan))
 
     def keeps(self, sweep: Sweep) -> bool:
@@ -161,6 +184,8 @@ class Study:
             digests_R16[plan.row] = plan.digests
             extend_store(self.path / STORE, plan.n_packs, digests_R16)
         sweep = plan.sweep
+        if sweep.points:
+            write_points(self.path, sweep.points)
         keep_sweep(SweepText(sweep.text, sweep.folder, sweep.name), self.path)
         for name in ("sweep", "plan"):
             self.__dict__.pop(name, None)

@@ -29,6 +29,13 @@ def measures_known(experiment: Any) -> dict[str, Measure]:
     return {**ENGINE_MEASURES, **general, **experiment.measures}
 
 
+def recorded_measures(file: SweepFile, experiment: Any) -> dict[str, Measure]:
+    """Return the measures that `[record]` asks for, or all that are recorded by default."""
+    known = measures_known(experiment)
+    wanted = file.record.measures or [name for name, m in known.items() if m.recorded]
+    return {name: known.get(name, Measure(name)) for name in wanted}
+
+
 def asked_faults(
     file: SweepFile,
     dims: Sequence[Dim],
@@ -47,11 +54,7 @@ def asked_faults(
         known = measures_known(experiment)
         yield from _record(file, known, is_open(experiment))
         yield from _of_optimizers(file, known, optimizers or ())
-        wanted = file.record.measures
-        recorded = {
-            name: known.get(name, Measure(name))
-            for name in (wanted or [n for n, m in known.items() if m.recorded])
-        }
+        recorded = recorded_measures(file, experiment)
         yield from _target(file, recorded)
         yield from _cadences(file, recorded, hasattr(experiment, "params_type"))
     yield from _analyses(file, dims, recorded, parameters)

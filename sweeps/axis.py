@@ -106,25 +106,33 @@ class IntegerRange(Section):
         return list(range(self.start, self.stop + 1, self.step))
 
 
+_SOURCES = ("values", "linear", "geometric", "integers", "between", "choices")
+
+
 class AxisSection(Section):
-    """One axis of a sweep file: `values`, or exactly one kind of range."""
+    """One axis of a sweep file: `values`, one kind of range, or what a sampler searches."""
 
     values: list[Scalar] | None = Field(None, min_length=1)
     linear: LinearRange | None = None
     geometric: GeometricRange | None = None
     integers: IntegerRange | None = None
+    between: list[float] | None = Field(
+        None, min_length=2, max_length=2, description="searched from the first to the second"
+    )
+    choices: list[Scalar] | None = Field(None, min_length=1, description="searched among these")
     unit: str = ""
     label: str = ""
     scale: Literal["linear", "log", "list"] | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> AxisSection:
-        given = [k for k in ("values", "linear", "geometric", "integers") if getattr(self, k)]
+        given = [k for k in _SOURCES if getattr(self, k)]
         if len(given) != 1:
             found = " and ".join(given) if given else "none"
-            raise ValueError(
-                f"an axis takes exactly one of values, linear, geometric, integers; got {found}"
-            )
+            raise ValueError(f"an axis takes exactly one of {', '.join(_SOURCES)}; got {found}")
+        if self.between is not None and self.between[0] >= self.between[1]:
+            low, high = self.between
+            raise ValueError(f"between takes a smaller and a larger number; got {low:g}, {high:g}")
         if self.scale == "log" and any(isinstance(v, str) or v <= 0 for v in self._ends()):
             raise ValueError(
                 "a log scale needs values > 0; take out those that are not, or use scale = 'linear'"
@@ -134,7 +142,13 @@ class AxisSection(Section):
     def _ends(self) -> list[Scalar]:
         """Return values that hold the smallest; a range is not written out."""
         ranges = (self.linear, self.geometric, self.integers)
-        return next(([r.start, r.stop] for r in ranges if r is not None), list(self.values or []))
+        written = list(self.values or self.between or self.choices or [])
+        return next(([r.start, r.stop] for r in ranges if r is not None), written)
+
+    @property
+    def is_searched(self) -> bool:
+        """Return whether a sampler chooses the values."""
+        return self.between is not None or self.choices is not None
 
     @property
     def size(self) -> int:
@@ -159,7 +173,7 @@ class AxisSection(Section):
             return self.scale
         if self.geometric:
             return "log"
-        return "linear" if self.linear or self.integers else "list"
+        return "linear" if self.linear or self.integers or self.between else "list"
 
 
 @dataclass(frozen=True)
@@ -171,6 +185,37 @@ class Axis:
     scale: str = "list"
     unit: str = ""
     label: str = ""
+
+
+@dataclass(frozen=True)
+class SearchedAxis:
+    """A parameter whose values a sampler chooses: from `low` to `high`, or among `choices`.
+
+    Where `condition`, of other searched or fixed parameters, does not hold, it is `rest`.
+    """
+
+    name: str
+    low: float = 0.0
+    high: float = 0.0
+    choices: tuple[Scalar, ...] = ()
+    is_integer: bool = False
+    scale: str = "linear"  # or log; list for choices
+    unit: str = ""
+    label: str = ""
+    condition: str | None = None
+    rest: Scalar = None
+
+    def at(self, share: float) -> Scalar:
+        """Return the value a `share` of the way along the axis, 0 <= share <= 1."""
+        if self.choices:
+            return self.choices[min(int(share * len(self.choices)), len(self.choices) - 1)]
+        if share in (0.0, 1.0):
+            value = self.low if share == 0.0 else self.high
+        elif self.scale == "log":
+            value = math.exp(math.log(self.low) * (1 - share) + math.log(self.high) * share)
+        else:
+            value = self.low * (1 - share) + self.high * share
+        return round(value) if self.is_integer else float(value)
 
 
 @dataclass(frozen=True)

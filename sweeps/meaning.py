@@ -100,6 +100,7 @@ class Meaning:
         axes = [
             Dim(name, (self.axis(name, section, f"axes.{name}"),))
             for name, section in self.file.axes.items()
+            if not section.is_searched
         ]
         return (*axes, *self._zips(), *self._subspaces(fixed))
 
@@ -145,6 +146,8 @@ class Meaning:
         found: dict[str, list[tuple[SubSpace, Axis]]] = {}
         for place, when in enumerate(self.file.when):
             for name, section in when.axes.items():
+                if section.is_searched:
+                    continue
                 path = f"when[{place}].axes.{name}"
                 axis = self.axis(name, section, path)
                 if self.schema is None:
@@ -207,9 +210,9 @@ class Meaning:
                     f"{', '.join(sorted(taken))}; {name} belongs to {', '.join(others)}",
                 )
 
-    def size(self, dims: Sequence[Dim]) -> None:
+    def size(self, dims: Sequence[Dim], points: int = 1) -> None:
         """Note a sweep that is too large, without multiplying it out."""
-        n_cells, sizes = 1, []
+        n_cells, sizes = points, [f"sampler.points {points}"] if points > 1 else []
         for dim in dims:
             swept = [len(subspace.swept) for subspace in dim.subspaces]
             size = max(swept) if swept else len(dim)

@@ -5,7 +5,7 @@ A plan of 10^6 trials holds no object per trial: one int32 code per trial and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from phasecube.engine.experiment import Measure
+from phasecube.engine.params import Param
 from phasecube.engine.record import RecordRule, StopRule
 from phasecube.engine.trials import Trials
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.columns import Column, spread
 from phasecube.sweeps.digest import DIGEST_BYTES, RowArray, content, digests_of, distinct, find
+from phasecube.sweeps.points import with_points
 from phasecube.sweeps.record_rule import measures_of, record_rule
 from phasecube.sweeps.schema import schema_of
 from phasecube.sweeps.sweep import Sweep
@@ -169,13 +171,12 @@ def expand(sweep: Sweep) -> Plan:
     )
     pack_size = _pack_size(sweep.resources.pack_size, len(digests), int(np.bincount(group).max()))
     row, n_packs = _rows(digests, group, pack_size, 0)
-    steps = columns["steps"].values if "steps" in columns else [constants["steps"]]
     measures = measures_of(experiment, sweep.record)
-    trials = [
-        {**constants, **{n: c.values[c.codes[r]] for n, c in columns.items() if c.is_param}}
-        for r in representatives
-    ]
-    rule = record_rule(experiment, sweep.record, measures, steps, trials)
+    trials = _trials_at(representatives, columns, constants)
+    if sweep.points:  # the store's arrays must hold the points to come, too
+        trials += _stand_in_trials(sweep, schema)
+    lengths = list(dict.fromkeys(trial["steps"] for trial in trials))
+    rule = record_rule(experiment, sweep.record, measures, lengths, trials)
     return Plan(
         sweep,
         experiment.name,
@@ -193,6 +194,21 @@ def expand(sweep: Sweep) -> Plan:
         rule,
         measures,
     )
+
+
+def _trials_at(
+    places: Sequence[int], columns: Mapping[str, Column], constants: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    params = {n: c for n, c in columns.items() if c.is_param}
+    return [{**constants, **{n: c.values[c.codes[i]] for n, c in params.items()}} for i in places]
+
+
+def _stand_in_trials(sweep: Sweep, schema: Mapping[str, Param]) -> list[dict[str, Any]]:
+    """Return a trial of each static shape among the stand-ins of a searched sweep's points."""
+    table, _ = spread(with_points(sweep, ()), schema)
+    columns, constants = table.resolve(schema)
+    static = frozenset(n for n in columns if n in schema and schema[n].static)
+    return _trials_at(_groups(columns, static, len(table))[1], columns, constants)
 
 
 def _groups(

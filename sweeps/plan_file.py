@@ -17,7 +17,8 @@ import numpy as np
 from phasecube.engine.errors import StudyError
 from phasecube.engine.experiment import Measure
 from phasecube.engine.record import RecordRule, StopRule, Target
-from phasecube.sweeps.axis import Axis, Dim, SubSpace
+from phasecube.sweeps.adaptive_sections import PrunerSection, SamplerSection
+from phasecube.sweeps.axis import Axis, Dim, SearchedAxis, SubSpace
 from phasecube.sweeps.columns import Column
 from phasecube.sweeps.digest import DIGEST_BYTES
 from phasecube.sweeps.expression import Expression
@@ -26,7 +27,7 @@ from phasecube.sweeps.sections import RecordSection, ResourcesSection
 from phasecube.sweeps.slurm_section import ClusterSection
 from phasecube.sweeps.sweep import Analysis, Sweep
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def write_plan(plan: Plan, path: Path) -> None:
@@ -156,6 +157,10 @@ def _about(plan: Plan) -> dict[str, Any]:
             # Only what the file says: a default must not overrule the user's profile.
             "cluster": sweep.cluster.model_dump(exclude_unset=True),
             "text": sweep.text,
+            "sampler": None if sweep.sampler is None else sweep.sampler.model_dump(),
+            "pruner": None if sweep.pruner is None else sweep.pruner.model_dump(),
+            "searched": [asdict(axis) for axis in sweep.searched],
+            "points": list(sweep.points),
         },
     }
 
@@ -180,5 +185,12 @@ def _sweep(about: dict[str, Any]) -> Sweep:
             "analyses": tuple(Analysis(a["kind"], a["options"]) for a in about["analyses"]),
             "resources": ResourcesSection.model_validate(about["resources"]),
             "cluster": ClusterSection.model_validate(about.get("cluster", {})),
+            "sampler": about["sampler"] and SamplerSection.model_validate(about["sampler"]),
+            "pruner": about["pruner"] and PrunerSection.model_validate(about["pruner"]),
+            "searched": tuple(
+                SearchedAxis(**{**axis, "choices": tuple(axis["choices"])})
+                for axis in about["searched"]
+            ),
+            "points": tuple(about["points"]),
         }
     )

@@ -13,7 +13,8 @@ from phasecube.engine.experiment import Measure
 from phasecube.engine.measures import labels as measure_labels
 from phasecube.engine.record import RecordRule
 from phasecube.sweeps.asked import measures_known
-from phasecube.sweeps.sections import Cadence, RecordSection
+from phasecube.sweeps.sections import RecordSection
+from phasecube.sweeps.steps_section import Cadence
 
 
 def measures_of(experiment: Any, section: RecordSection) -> dict[str, Measure]:

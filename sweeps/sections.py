@@ -4,49 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, model_validator
 
-from phasecube.sweeps.axis import (
-    AxisSection,
-    Scalar,
-    Section,
-    Whole,
-)
+from phasecube.sweeps.adaptive_sections import PrunerSection, SamplerSection
+from phasecube.sweeps.axis import AxisSection, Scalar, Section, Whole
 from phasecube.sweeps.slurm_section import ClusterSection
+from phasecube.sweeps.steps_section import Cadence, Steps
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-
-
-class Cadence(Section):
-    """Steps by rule, 0 and the last always among them: every so many, or about `log` of them."""
-
-    every: Annotated[Whole, Field(ge=1)] | None = None
-    log: Annotated[Whole, Field(ge=2, le=100_000, description="log-spaced")] | None = None
-
-    @model_validator(mode="after")
-    def _one_rule(self) -> Cadence:
-        if (self.every is None) == (self.log is None):
-            raise ValueError("steps take { every = 10 }, { log = 100 } or a list like [0, 10, 100]")
-        return self
-
-
-ExplicitSteps = Annotated[list[Annotated[Whole, Field(ge=0)]], Field(min_length=1)]
-
-
-def _kind_of_steps(value: Any) -> str:
-    return "list" if isinstance(value, list) else "rule"
-
-
-Steps = Annotated[
-    Annotated[Cadence, Tag("rule")] | Annotated[ExplicitSteps, Tag("list")],
-    Discriminator(_kind_of_steps),
-]
 
 
 MOST = 1_000_000
@@ -132,6 +97,8 @@ class SweepFile(Section):
     when: list[WhenSection] = Field(default_factory=list)
     where: list[str] = Field(default_factory=list)
     derived: dict[Name, str] = Field(default_factory=dict)
+    sampler: SamplerSection | None = None
+    pruner: PrunerSection | None = None
     record: RecordSection = Field(default_factory=RecordSection)
     stop: StopSection = Field(default_factory=StopSection)
     analyses: list[dict[str, Any]] = Field(default_factory=list)

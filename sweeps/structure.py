@@ -10,10 +10,15 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from phasecube.engine.errors import Fault
+from phasecube.sweeps.adaptive_sections import (
+    ObjectiveSection,
+    PrunerSection,
+    QuestionSection,
+    SamplerSection,
+)
 from phasecube.sweeps.axis import AxisSection, GeometricRange, IntegerRange, LinearRange
 from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.sections import (
-    Cadence,
     RecordSection,
     ResourcesSection,
     StopSection,
@@ -22,6 +27,7 @@ from phasecube.sweeps.sections import (
     WhenSection,
 )
 from phasecube.sweeps.slurm_section import ClusterSection, SlurmSection
+from phasecube.sweeps.steps_section import Cadence
 
 Loc = tuple[int | str, ...]
 
@@ -164,6 +170,11 @@ def _keys_at(loc: Loc) -> list[str]:
         "steps": Cadence,
         "vector_steps": Cadence,
         "stop": StopSection,
+        "sampler": SamplerSection,
+        "objectives": ObjectiveSection,
+        "question": QuestionSection,
+        "pruner": PrunerSection,
+        "rungs": Cadence,
         "target": TargetSection,
         "resources": ResourcesSection,
         "cluster": ClusterSection,

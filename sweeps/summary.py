@@ -6,11 +6,14 @@ import textwrap
 
 import numpy as np
 
-from phasecube.sweeps.axis import Dim
+from phasecube.sweeps.adaptive_sections import SamplerSection
+from phasecube.sweeps.axis import Dim, SearchedAxis
 from phasecube.sweeps.difference import Difference
 from phasecube.sweeps.digest import canonical
 from phasecube.sweeps.forecast import Forecast
 from phasecube.sweeps.plan import Plan
+from phasecube.sweeps.points import POINT
+from phasecube.sweeps.sweep import Sweep
 
 
 def describe(plan: Plan, forecast: Forecast, difference: Difference | None = None) -> list[str]:
@@ -18,7 +21,11 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
     sweep = plan.sweep
     lines = [f"{sweep.name}: {sweep.title or sweep.question or plan.experiment}", ""]
     width = max((len(d.name) for d in plan.dims), default=0)
-    lines += [f"  {d.name:<{width}}  {len(d):>6,} x  {_values(d)}" for d in plan.dims]
+    for d in plan.dims:
+        values = _values(d) if d.name != POINT else ", ".join(map(_between, sweep.searched))
+        lines.append(f"  {d.name:<{width}}  {len(d):>6,} x  {values}")
+    if sweep.sampler is not None:
+        lines += [*_search(sweep, sweep.sampler)]
     n_cells = int(np.prod([len(d) for d in plan.dims], dtype=np.int64))
     outside = n_cells - len(plan)
     excluded = f", {count(outside, 'cell')} outside where / when" if outside else ""
@@ -43,6 +50,23 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
     if difference is not None:
         lines += ["", *_against(difference)]
     return lines
+
+
+def _between(axis: SearchedAxis) -> str:
+    unit = f" {axis.unit}" if axis.unit else ""
+    where = f" (where {axis.condition})" if axis.condition else ""
+    if axis.choices:
+        return f"{axis.name} of {', '.join(map(str, axis.choices))}{unit}{where}"
+    log = ", log" if axis.scale == "log" else ""
+    return f"{axis.name} from {axis.low:g} to {axis.high:g}{unit}{log}{where}"
+
+
+def _search(sweep: Sweep, sampler: SamplerSection) -> list[str]:
+    goals = [f"{o.goal} {o.measure}" for o in sampler.objectives]
+    sought = f" to {' and '.join(goals)}" if goals else ""
+    chosen = len(sweep.points)
+    of = f"{chosen:,} chosen so far" if chosen else "to be chosen"
+    return ["", f"search     {sampler.points:,} points by {sampler.kind}{sought}; {of}"]
 
 
 def _against(difference: Difference) -> list[str]:

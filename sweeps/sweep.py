@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from phasecube.engine.errors import ExperimentError, Fault, SpecError
 from phasecube.engine.measures import is_general
 from phasecube.engine.record import StopRule, Target
-from phasecube.sweeps.asked import asked_faults, measures_known
-from phasecube.sweeps.axis import Axis, Dim
+from phasecube.sweeps.adaptive_sections import PrunerSection, SamplerSection
+from phasecube.sweeps.asked import asked_faults, measures_known, recorded_measures
+from phasecube.sweeps.axis import Axis, Dim, SearchedAxis
 from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import head, in_file_order
 from phasecube.sweeps.meaning import Meaning
 from phasecube.sweeps.names import name_faults, parsed
+from phasecube.sweeps.points import with_points
 from phasecube.sweeps.schema import schema_of, sources
+from phasecube.sweeps.searched import search_faults, searched_axes
 from phasecube.sweeps.sections import RecordSection, ResourcesSection, StopSection, SweepFile
 from phasecube.sweeps.slurm_section import ClusterSection
 from phasecube.sweeps.structure import named_in, read_structure, toml_fault
@@ -50,6 +53,10 @@ class Sweep:
     resources: ResourcesSection
     cluster: ClusterSection
     text: str  # the file as given
+    sampler: SamplerSection | None = None
+    pruner: PrunerSection | None = None
+    searched: tuple[SearchedAxis, ...] = ()
+    points: tuple[Mapping[str, Any], ...] = ()  # chosen so far; without any, `dims` has stand-ins
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -118,17 +125,22 @@ def _meaning(
     meaning = Meaning(file, schema, used, taken, faults)
     fixed = meaning.fixed()
     dims = meaning.dims(fixed)
+    searched = searched_axes(meaning, fixed)
     for name in file.derived:
         meaning.known_name(name, f"derived.{name}")
     meaning.sources()
-    optimizers = meaning.optimizers(dims, fixed)
+    sweep = _sweep(file, dims, fixed, by_path, folder, text)
+    if searched:
+        sweep = with_points(replace(sweep, searched=searched), ())
+    optimizers = meaning.optimizers(sweep.dims, fixed)
     if optimizers is not None:
         meaning.takes(optimizers)
-    meaning.size(dims)
+    meaning.size(dims, 1 if file.sampler is None else file.sampler.points)
     known_names = None if schema is None else {*schema, *named}
     faults += name_faults(file, by_path, known_names)
-    faults += asked_faults(file, dims, experiment, known_names, optimizers)
-    sweep = _sweep(file, dims, fixed, by_path, folder, text)
+    recorded = None if experiment is None else recorded_measures(file, experiment)
+    faults += search_faults(file, searched, recorded)
+    faults += asked_faults(file, sweep.dims, experiment, known_names, optimizers)
     if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
         faults += combination_faults(sweep, experiment, schema, dict(sources(file)))
     return sweep, faults
@@ -173,4 +185,6 @@ def _sweep(
         file.resources,
         file.cluster,
         text,
+        file.sampler,
+        file.pruner,
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from phasecube.cluster.job_array import JOBS
 from phasecube.cluster.run_lock import RunLock
 from phasecube.cluster.run_study import run_study
+from phasecube.cluster.search import first_points, run_batches
 from phasecube.cluster.study import PLAN, Study, exists
 from phasecube.cluster.sweep_file import changed_code, read_sweep_text
 from phasecube.engine.errors import StudyError
@@ -55,7 +56,8 @@ def run(
     path = Path(study) if study is not None else STUDIES / sweep.name
     with RunLock(path):
         found = prepare(sweep, path)
-        run_study(found, processes=processes, leave=living_packs(found))
+        leave = living_packs(found)
+        run_batches(found, lambda: run_study(found, processes=processes, leave=leave))
     return open(finish(path))
 
 
@@ -72,7 +74,7 @@ def prepare(sweep: Sweep, path: Path, say: Say = lambda line: None) -> Study:  #
     from phasecube.cluster.sweep_file import SweepText
 
     if not exists(path):
-        study = Study.create(sweep, path)
+        study = Study.create(first_points(sweep), path)
         say(f"{path}: a new study of {study.plan.n_trials:,} trials")
         return study
     study = Study(path)

@@ -32,7 +32,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "unknown top-level key": (
         "axis = 1",
         [
-            "axis: unknown key; did you mean 'axes'? known are: analyses, axes, cluster, derived, experiment, fixed, name, question, record, resources, stop, title, when, where, zip"
+            "axis: unknown key; did you mean 'axes'? known are: analyses, axes, cluster, derived, experiment, fixed, name, pruner, question, record, resources, sampler, stop, title, when, where, zip"
         ],
     ),
     "missing name": (
@@ -67,12 +67,12 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "empty axis": ("[axes.lr]\nvalues = []", ["axes.lr.values: is empty; give at least one value"]),
     "no values": (
         '[axes.lr]\nunit = "1/step"',
-        ["axes.lr: an axis takes exactly one of values, linear, geometric, integers; got none"],
+        ["axes.lr: an axis takes exactly one of values, linear, geometric, integers, between, choices; got none"],
     ),
     "two ranges": (
         "[axes.lr]\nvalues = [0.1]\nlinear = { start = 0.0, stop = 1.0, count = 3 }",
         [
-            "axes.lr: an axis takes exactly one of values, linear, geometric, integers; got values and linear"
+            "axes.lr: an axis takes exactly one of values, linear, geometric, integers, between, choices; got values and linear"
         ],
     ),
     "log through 0": (
@@ -165,7 +165,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "axis unknown key": (
         "[axes.lr]\nvalues = [0.1]\nvalue = 3",
         [
-            "axes.lr.value: unknown key; did you mean 'values'? known are: geometric, integers, label, linear, scale, unit, values"
+            "axes.lr.value: unknown key; did you mean 'values'? known are: between, choices, geometric, integers, label, linear, scale, unit, values"
         ],
     ),
     "range unknown key": (

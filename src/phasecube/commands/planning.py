@@ -44,6 +44,7 @@ def plan(arguments: argparse.Namespace) -> int:
     """Print what a sweep will run and cost, and what it changes in its study."""
     from phasecube.sweeps.forecast import forecast
     from phasecube.sweeps.plan import expand
+    from phasecube.sweeps.points import with_stand_ins
     from phasecube.sweeps.summary import describe
 
     sweep = api.read(arguments.sweep, arguments.settings)
@@ -52,7 +53,7 @@ def plan(arguments: argparse.Namespace) -> int:
         proposal = Study(path).propose(sweep)
         planned, difference = proposal.plan, proposal.difference
     else:
-        planned, difference = expand(sweep), None
+        planned, difference = expand(with_stand_ins(sweep)), None
     seconds = None
     if arguments.probe:
         from phasecube.cluster.probe import seconds_per_trial_step

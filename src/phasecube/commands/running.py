@@ -8,7 +8,8 @@ from pathlib import Path
 from phasecube import api
 from phasecube.cluster.retry import RETRIED, reset_trials
 from phasecube.cluster.run_lock import RunLock
-from phasecube.cluster.run_study import run_study
+from phasecube.cluster.run_study import RunResult, run_study
+from phasecube.cluster.search import run_batches
 from phasecube.cluster.stop_signal import StopSignal
 from phasecube.cluster.study import Study
 from phasecube.commands.display import Display, words
@@ -87,8 +88,12 @@ def _go_on(study: Study, stop: StopSignal, processes: int | None) -> int:
     living = api.living_packs(study)
     if living:
         print(f"{len(living):,} packs are in living Slurm tasks and left to them")
-    with Display() as display:
-        result = run_study(study, stop=stop, show=display.show, processes=processes, leave=living)
+
+    def run() -> RunResult:
+        with Display() as display:
+            return run_study(study, stop=stop, show=display.show, processes=processes, leave=living)
+
+    result = run_batches(study, run, print)
     if not result.finished and not stop() and living:
         print(f"the rest is left to its Slurm tasks: phasecube status {study.path}")
         return 0

@@ -126,6 +126,7 @@ def _probed(study: Study) -> Mapping[str, tuple[int, float]]:
 
 
 def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
+    from phasecube.cluster.search import first_points
     from phasecube.cluster.slurm.command import SlurmMissingError, SlurmSilentError
     from phasecube.cluster.slurm.limits import UNASKED
     from phasecube.cluster.slurm.propose import Asked, forecast_lines, propose
@@ -138,7 +139,7 @@ def _dry_run(sweep: Sweep, path: Path, flags: dict[str, Any]) -> int:
             study = Study(path)
             plan, queue = study.propose(sweep).plan, standing_queue(study, keep=False)
         else:
-            study = Study.create(sweep, Path(scratch) / "study")
+            study = Study.create(first_points(sweep), Path(scratch) / "study")
             plan, queue = study.plan, Queue([])
         status_RF = study.store.read_status(n_rows=plan.n_rows)
         asked = Asked(path, plan, status_RF, settings, flags, run=0)

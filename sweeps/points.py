@@ -1,0 +1,65 @@
+"""A searched sweep and the points chosen for it: together an ordinary sweep.
+
+The points are one dimension of the cube, `point`; its coordinates are the searched parameters.
+So plan, digest, extension and cube know nothing of samplers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from phasecube.sweeps.axis import Axis, Dim, SearchedAxis
+
+if TYPE_CHECKING:
+    from phasecube.sweeps.sweep import Sweep
+
+POINT = "point"
+Point = Mapping[str, Any]
+# Added to the searched parameters by a sampler that lets trials begin where others stood.
+BRANCH = ("steps", "parent_trial", "branch_step")
+
+
+def with_points(sweep: Sweep, points: Sequence[Point]) -> Sweep:
+    """Return the sweep over these points, in their order, and its other axes.
+
+    Each point gives a value to every searched axis, and may to those of BRANCH.
+    """
+    others = tuple(dim for dim in sweep.dims if dim.name != POINT)
+    if not points:
+        return replace(sweep, dims=(_dim(sweep.searched, stand_ins(sweep.searched)), *others))
+    dim = _dim(sweep.searched, points)
+    return replace(sweep, dims=(dim, *others), points=tuple(dict(point) for point in points))
+
+
+def with_stand_ins(sweep: Sweep) -> Sweep:
+    """Return a searched sweep with stand-ins for its whole budget, any other as it is."""
+    if sweep.sampler is None or sweep.points:
+        return sweep
+    return replace(with_points(sweep, stand_ins(sweep.searched, sweep.sampler.points)), points=())
+
+
+def _dim(searched: Sequence[SearchedAxis], points: Sequence[Point]) -> Dim:
+    axes = [
+        Axis(axis.name, tuple(p[axis.name] for p in points), axis.scale, axis.unit, axis.label)
+        for axis in searched
+    ]
+    known = {axis.name for axis in searched}
+    more = [name for name in BRANCH if name in points[0] and name not in known]
+    axes += [Axis(name, tuple(point[name] for point in points)) for name in more]
+    return Dim(POINT, tuple(axes))
+
+
+def stand_ins(searched: Sequence[SearchedAxis], count: int = 0) -> list[dict[str, Any]]:
+    """Return points that stand for those not yet chosen: every end and choice is among them.
+
+    They show what a plan will be and which combinations no experiment could train.
+    """
+    n = max(2, count, *(len(axis.choices) for axis in searched)) if searched else 1
+    # Each axis goes round at its own pace, so that ends of one meet both ends of another.
+    points = []
+    for i in range(n):
+        shares = [((i * (2 * k + 1)) % n) / (n - 1) if n > 1 else 0.0 for k in range(len(searched))]
+        points.append({axis.name: axis.at(share) for axis, share in zip(searched, shares)})
+    return points
