@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.engine.errors import SpecError
 from phasecube.engine.experiment import Measure
 from phasecube.engine.params import Param
 from phasecube.engine.record import RecordRule, StopRule
@@ -205,7 +206,10 @@ def _trials_at(
 
 def _stand_in_trials(sweep: Sweep, schema: Mapping[str, Param]) -> list[dict[str, Any]]:
     """Return a trial of each static shape among the stand-ins of a searched sweep's points."""
-    table, _ = spread(with_points(sweep, ()), schema)
+    try:
+        table, _ = spread(with_points(sweep, ()), schema)
+    except SpecError:
+        return []  # no stand-in is within `where`
     columns, constants = table.resolve(schema)
     static = frozenset(n for n in columns if n in schema and schema[n].static)
     return _trials_at(_groups(columns, static, len(table))[1], columns, constants)

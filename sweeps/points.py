@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from phasecube.sweeps.sweep import Sweep
 
 POINT = "point"
+STAND_INS = 16
 Point = Mapping[str, Any]
 # Added to the searched parameters by a sampler that lets trials begin where others stood.
 BRANCH = ("steps", "parent_trial", "branch_step")
@@ -56,7 +57,7 @@ def stand_ins(searched: Sequence[SearchedAxis], count: int = 0) -> list[dict[str
 
     They show what a plan will be and which combinations no experiment could train.
     """
-    n = max(2, count, *(len(axis.choices) for axis in searched)) if searched else 1
+    n = max(STAND_INS, count, *(len(axis.choices) for axis in searched)) if searched else 1
     # Each axis goes round at its own pace, so that ends of one meet both ends of another.
     points = []
     for i in range(n):

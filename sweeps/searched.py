@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import Measure
 from phasecube.sweeps.axis import AxisSection, SearchedAxis
+from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.meaning import Meaning
 from phasecube.sweeps.points import POINT
@@ -77,11 +79,20 @@ def _axis(
 
 
 def search_faults(
-    file: SweepFile, axes: tuple[SearchedAxis, ...], recorded: Mapping[str, Measure] | None
+    file: SweepFile,
+    axes: tuple[SearchedAxis, ...],
+    recorded: Mapping[str, Measure] | None,
+    *,
+    is_whole: bool,
 ) -> Iterator[Fault]:
-    """Yield the faults of `[sampler]` and `[pruner]`; `recorded` None: it is not known."""
+    """Yield the faults of `[sampler]` and `[pruner]`; `recorded` None: it is not known.
+
+    Unless `is_whole`, a part of the search could not be read: what is missing is no fault.
+    """
     sampler = file.sampler
-    if sampler is None:
+    if not is_whole:
+        pass
+    elif sampler is None:
         for axis in axes:
             path = f"axes.{axis.name}" if axis.condition is None else f"when.axes.{axis.name}"
             yield Fault(path, "is searched, and there is no [sampler]; add one, or give values")
@@ -114,6 +125,7 @@ def _sampler(
                 f"{kind} searches all parameters at every point, and {axis.name!r} exists only "
                 f"where {axis.condition}; use tpe, random or nsga2",
             )
+        yield from _condition(file, axis)
         if axis.choices and kind in _NUMBERS_ONLY:
             yield Fault(
                 "sampler.kind", f"{kind} searches numbers, and {axis.name!r} has choices; use tpe"
@@ -137,6 +149,23 @@ def _sampler(
         yield Fault("sampler.question", f"belongs to the boundary sampler; {kind} takes objectives")
     if sampler.question is not None and sampler.question.measure is not None:
         yield from _measure("sampler.question.measure", sampler.question.measure, recorded)
+
+
+def _condition(file: SweepFile, axis: SearchedAxis) -> Iterator[Fault]:
+    """Yield the names that a condition reads, and that no point knows when it is chosen."""
+    grid = {name for name, section in file.axes.items() if not section.is_searched}
+    grid |= {name for columns in file.zip.values() for name in columns}
+    for place, when in enumerate(file.when):
+        if axis.condition is None or axis.name not in when.axes:
+            continue
+        with suppress(ValueError):  # no expression: said elsewhere
+            for name in Expression(when.if_).names:
+                if name in grid:
+                    yield Fault(
+                        f"when[{place}].if",
+                        f"reads {name!r}, an axis of the grid; a point is chosen before it: "
+                        "search it too, or fix it",
+                    )
 
 
 def _measure(path: str, name: str, recorded: Mapping[str, Measure] | None) -> Iterator[Fault]:

@@ -139,7 +139,8 @@ def _meaning(
     known_names = None if schema is None else {*schema, *named}
     faults += name_faults(file, by_path, known_names)
     recorded = None if experiment is None else recorded_measures(file, experiment)
-    faults += search_faults(file, searched, recorded)
+    is_whole = not any(head(f) in ("sampler", "axes", "when") for f in known)
+    faults += search_faults(file, searched, recorded, is_whole=is_whole)
     faults += asked_faults(file, sweep.dims, experiment, known_names, optimizers)
     if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
         faults += combination_faults(sweep, experiment, schema, dict(sources(file)))
