@@ -21,7 +21,8 @@ from phasecube.engine.record import RecordRule, StopRule
 from phasecube.engine.trials import Trials
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.columns import Column, spread
-from phasecube.sweeps.digest import DIGEST_BYTES, RowArray, content, digests_of, distinct, find
+from phasecube.sweeps.digest import DIGEST_BYTES, RowArray, content, distinct, find
+from phasecube.sweeps.parents import name_trials
 from phasecube.sweeps.points import with_points
 from phasecube.sweeps.record_rule import measures_of, record_rule
 from phasecube.sweeps.schema import schema_of
@@ -165,11 +166,8 @@ def expand(sweep: Sweep) -> Plan:
     columns, constants = table.resolve(schema)
     static = frozenset(n for n in {**columns, **constants} if n in schema and schema[n].static)
     group, representatives = _groups(columns, static, len(table))
-    digests = digests_of(
-        content(experiment.name, experiment.version, sweep.stop, constants),
-        {n: (c.codes, c.values) for n, c in columns.items() if c.is_param},
-        len(table),
-    )
+    constant = content(experiment.name, experiment.version, sweep.stop, constants)
+    columns, digests = name_trials(constant, columns, index, sweep.dims, len(table))
     pack_size = _pack_size(sweep.resources.pack_size, len(digests), int(np.bincount(group).max()))
     row, n_packs = _rows(digests, group, pack_size, 0)
     measures = measures_of(experiment, sweep.record)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from phasecube.sweeps.axis import Axis, Dim, SearchedAxis
+from phasecube.sweeps.population import BRANCH, NO_PARENT, population_of
 
 if TYPE_CHECKING:
     from phasecube.sweeps.sweep import Sweep
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 POINT = "point"
 STAND_INS = 16
 Point = Mapping[str, Any]
-# Added to the searched parameters by a sampler that lets trials begin where others stood.
-BRANCH = ("steps", "parent_trial", "branch_step")
 
 
 def with_points(sweep: Sweep, points: Sequence[Point]) -> Sweep:
@@ -29,7 +28,7 @@ def with_points(sweep: Sweep, points: Sequence[Point]) -> Sweep:
     """
     others = tuple(dim for dim in sweep.dims if dim.name != POINT)
     if not points:
-        return replace(sweep, dims=(_dim(sweep.searched, stand_ins(sweep.searched)), *others))
+        return replace(sweep, dims=(_dim(sweep.searched, _stand_ins(sweep)), *others))
     dim = _dim(sweep.searched, points)
     return replace(sweep, dims=(dim, *others), points=tuple(dict(point) for point in points))
 
@@ -38,7 +37,20 @@ def with_stand_ins(sweep: Sweep) -> Sweep:
     """Return a searched sweep with stand-ins for its whole budget, any other as it is."""
     if sweep.sampler is None or sweep.points:
         return sweep
-    return replace(with_points(sweep, stand_ins(sweep.searched, sweep.sampler.points)), points=())
+    return replace(with_points(sweep, _stand_ins(sweep, sweep.sampler.points)), points=())
+
+
+def _stand_ins(sweep: Sweep, count: int = 0) -> list[dict[str, Any]]:
+    """Return stand-ins of a sweep's points; of a population all, for each generation has an end."""
+    population = population_of(sweep.sampler)
+    if population is None:
+        return stand_ins(sweep.searched, count)
+    size = population.size
+    found = stand_ins(sweep.searched, size * population.generations)
+    return [
+        {**point, **population.branch(i // size, i - size if i >= size else NO_PARENT)}
+        for i, point in enumerate(found[: size * population.generations])
+    ]
 
 
 def _dim(searched: Sequence[SearchedAxis], points: Sequence[Point]) -> Dim:

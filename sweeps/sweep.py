@@ -19,6 +19,7 @@ from phasecube.sweeps.faults import head, in_file_order
 from phasecube.sweeps.meaning import Meaning
 from phasecube.sweeps.names import name_faults, parsed
 from phasecube.sweeps.points import with_points
+from phasecube.sweeps.population import population_faults
 from phasecube.sweeps.schema import schema_of, sources
 from phasecube.sweeps.searched import search_faults, searched_axes
 from phasecube.sweeps.sections import RecordSection, ResourcesSection, StopSection, SweepFile
@@ -141,6 +142,7 @@ def _meaning(
     recorded = None if experiment is None else recorded_measures(file, experiment)
     is_whole = not any(head(f) in ("sampler", "axes", "when") for f in known)
     faults += search_faults(file, searched, recorded, is_whole=is_whole)
+    faults += population_faults(file, searched, schema)
     faults += asked_faults(file, sweep.dims, experiment, known_names, optimizers)
     if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
         faults += combination_faults(sweep, experiment, schema, dict(sources(file)))
