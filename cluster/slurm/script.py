@@ -26,6 +26,9 @@ def batch_script(study: Path, array: JobArray) -> str:
     log = shlex.quote(str(logs / "%A_%a.%t.log"))
     # %t: the step writes its log itself, so that what it says while srun dies is not lost.
     step = f"srun --unbuffered --cpus-per-task={settings.cpus} --open-mode=append --output={log}"
+    # A notice that comes while Python starts finds no handler and would kill the task; ignored, it
+    # is only late: the task has a clock of its own.
+    step += """ sh -c 'trap "" USR1 USR2; exec "$@"' task"""
     worker = f"{python} -m phasecube.cluster.task {shlex.quote(str(study.resolve()))}"
     text: str = _make_sbatch_string(
         command=f"{step} {worker} {array.number}",
