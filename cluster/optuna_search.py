@@ -1,13 +1,23 @@
-"""Points chosen by a sampler of Optuna, asked in batches."""
+"""Points chosen by a sampler of Optuna, asked in batches.
+
+The sampler works on a study in memory that is made from the points tried and nothing else, so
+that the same points are asked whatever happened in between. Trial k of it is point k.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from phasecube.cluster.new_points import NewPoints
+from phasecube.cluster.optuna_samplers import MEMORYLESS, batch_size, distribution, make_sampler
+from phasecube.cluster.sequences import at_share
 from phasecube.cluster.tried import Tried
-from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.points import Point
 
 if TYPE_CHECKING:
@@ -16,77 +26,205 @@ if TYPE_CHECKING:
     from phasecube.sweeps.axis import SearchedAxis
     from phasecube.sweeps.sweep import Sweep
 
+ASKS = 20  # of the sampler, for a point that is new and can be trained
+DRAWS = 1000  # then at random
 
-def searcher(sweep: Sweep, study: Path | None) -> OptunaSearch:  # noqa: ARG001 kept in memory yet
-    """Return the sweep's sampler of Optuna."""
+
+def searcher(sweep: Sweep, study: Path | None) -> OptunaSearch:  # noqa: ARG001 it keeps nothing
+    """Return the sweep's sampler of Optuna; raise SpecError where it cannot be made."""
     return OptunaSearch(sweep)
 
 
 class OptunaSearch:
-    """A study of Optuna, made anew from what was tried and asked for the next points."""
+    """A sampler and its study in memory, which grows by what is told and asked."""
 
     def __init__(self, sweep: Sweep) -> None:
-        self.sweep = sweep
+        self._sweep = sweep
+        make_sampler(sweep, 0)  # its faults are said before anything is begun
+        self._distributions = {axis.name: distribution(axis) for axis in sweep.searched}
+        self._begin()
 
-    def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
-        """Return `n` new points."""
+    def _begin(self) -> None:
         import optuna
 
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = self.sweep.sampler
-        assert sampler is not None
-        kinds = {
-            "tpe": optuna.samplers.TPESampler,
-            "random": optuna.samplers.RandomSampler,
-        }
-        seed = sampler.seed + len(tried)
-        study = optuna.create_study(
-            sampler=kinds[sampler.kind](seed=seed),
-            directions=[objective.goal for objective in sampler.objectives] or ["minimize"],
-        )
-        for each in tried:
-            study.add_trial(_told(each, self.sweep))
-        return [self._suggested(study.ask()) for _ in range(n)]
+        assert self._sweep.sampler is not None
+        goals = [objective.goal for objective in self._sweep.sampler.objectives]
+        self._storage = optuna.storages.InMemoryStorage()
+        with _silent():
+            self._study = optuna.create_study(
+                storage=self._storage, directions=goals or ["minimize"]
+            )
+        self._id = self._storage.get_study_id_from_name(self._study.study_name)
+        self._new = NewPoints(self._sweep)
+        self._points: list[Point] = []
+        self._open: set[int] = set()
 
-    def _suggested(self, trial: optuna.Trial) -> Point:
-        point: dict[str, Any] = {}
-        for axis in self.sweep.searched:
-            known = {**self.sweep.fixed, **point}
-            if axis.condition is not None and not Expression(axis.condition)(known):
-                point[axis.name] = axis.rest
-            elif axis.choices:
-                point[axis.name] = trial.suggest_categorical(axis.name, axis.choices)
-            elif axis.is_integer:
-                low, high = int(axis.low), int(axis.high)
-                point[axis.name] = trial.suggest_int(axis.name, low, high, log=axis.scale == "log")
-            else:
-                point[axis.name] = trial.suggest_float(
-                    axis.name, axis.low, axis.high, log=axis.scale == "log"
-                )
+    def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
+        """Return up to `n` new points; fewer where no other is new and can be trained."""
+        with _silent():
+            self._learn(tried)
+            if n < 1:
+                return []
+            self._study.sampler = make_sampler(self._sweep, len(tried))
+            assert self._sweep.sampler is not None
+            rng = np.random.default_rng((self._sweep.sampler.seed, len(tried)))
+            found: list[Point] = []
+            while len(found) < n and (point := self._ask(rng)) is not None:
+                found.append(point)
+            return found
+
+    def _learn(self, tried: Sequence[Tried]) -> None:
+        """Bring the study in memory to what was tried."""
+        points = [each.point for each in tried]
+        if self._points != points[: len(self._points)]:
+            self._begin()  # what was asked was not published: another process chose otherwise
+        self._new.note(tried)
+        for number in sorted(self._open):
+            self._tell(tried[number])
+        new = tried[len(self._points) :]
+        assert self._sweep.sampler is not None
+        if self._sweep.sampler.kind in MEMORYLESS:
+            for each in new:
+                self._add(each)
+            return
+        size = batch_size(self._sweep)
+        for start in range(0, len(new), size):
+            # As they were asked: a batch at once, and told when it was done.
+            batch = new[start : start + size]
+            self._study.sampler = make_sampler(self._sweep, len(self._points))
+            for each in batch:
+                self._asked(each.point)
+            for each in batch:
+                self._tell(each)
+
+    def _ask(self, rng: np.random.Generator) -> Point | None:
+        """Return a new point and leave its trial running; None where none is found."""
+        trial = self._study.ask()
+        frozen = self._storage.get_trial(self._trial_id(trial.number))
+        point = self._draw(trial.relative_params, frozen)
+        for _ in range(ASKS):
+            if self._new.take(point):
+                break
+            space = self._study.sampler.infer_relative_search_space(self._study, frozen)
+            relative = self._study.sampler.sample_relative(self._study, frozen, space)
+            point = self._draw(relative, frozen)
+        else:
+            other = self._drawn(rng)
+            if other is None:
+                self._begin()  # without the trial that came to nothing
+                return None
+            point = other
+        self._set(trial.number, point)
         return point
 
+    def _draw(self, relative: dict[str, Any], frozen: optuna.trial.FrozenTrial) -> Point:
+        """Return the point that the sampler means, as Optuna's suggestions would make it."""
 
-def _distribution(axis: SearchedAxis) -> optuna.distributions.BaseDistribution:
-    from optuna import distributions
+        def value(axis: SearchedAxis) -> Any:
+            one = self._distributions[axis.name]
+            if one.single():
+                return axis.choices[0] if axis.choices else axis.at(0.0)
+            if axis.name in relative:
+                return relative[axis.name]
+            return self._study.sampler.sample_independent(self._study, frozen, axis.name, one)
 
-    log = axis.scale == "log"
+        return self._new.point(value)
+
+    def _drawn(self, rng: np.random.Generator) -> Point | None:
+        for _ in range(DRAWS):
+            point = self._new.point(lambda axis: at_share(axis, rng.random()))
+            if self._new.take(point):
+                return point
+        return next(iter(self._new.of_the_rest(1)), None)
+
+    def _asked(self, point: Point) -> None:
+        """Let the sampler note of a trial what it notes when it is asked."""
+        trial = self._study.ask()
+        _ = trial.relative_params
+        self._set(trial.number, point)
+
+    def _set(self, number: int, point: Point) -> None:
+        for name, value in self._params(point).items():
+            one = self._distributions[name]
+            trial = self._trial_id(number)
+            self._storage.set_trial_param(trial, name, one.to_internal_repr(value), one)
+        self._points.append(point)
+        self._open.add(number)
+
+    def _tell(self, tried: Tried) -> None:
+        import optuna
+
+        if not tried.is_settled:
+            return
+        values = values_told(tried)
+        self._study.tell(
+            tried.number,
+            values,
+            state=None if values is not None else optuna.trial.TrialState.PRUNED,
+        )
+        self._open.discard(tried.number)
+
+    def _add(self, tried: Tried) -> None:
+        """Add a trial without asking the sampler, whose choice it was."""
+        import optuna
+
+        states = optuna.trial.TrialState
+        values = values_told(tried) if tried.is_settled else None
+        state = states.RUNNING if not tried.is_settled else states.PRUNED
+        params = self._params(tried.point)
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=state if values is None else states.COMPLETE,
+                values=values,
+                params=params,
+                distributions={name: self._distributions[name] for name in params},
+            )
+        )
+        self._points.append(tried.point)
+        if not tried.is_settled:
+            self._open.add(tried.number)
+
+    def _params(self, point: Point) -> dict[str, Any]:
+        """Return the parameters that the point's trial has.
+
+        None whose condition fails, or whose value is out of a range that was made narrower.
+        """
+        return {
+            axis.name: point[axis.name]
+            for axis in self._sweep.searched
+            if self._new.is_searched(axis, point) and holds(axis, point[axis.name])
+        }
+
+    def _trial_id(self, number: int) -> int:
+        found: int = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        return found
+
+
+def holds(axis: SearchedAxis, value: Any) -> bool:
+    """Return whether the value is on the axis as it is now."""
     if axis.choices:
-        return distributions.CategoricalDistribution(axis.choices)
-    if axis.is_integer:
-        return distributions.IntDistribution(int(axis.low), int(axis.high), log=log)
-    return distributions.FloatDistribution(axis.low, axis.high, log=log)
+        return value in axis.choices
+    return bool(axis.low <= value <= axis.high)
 
 
-def _told(tried: Tried, sweep: Sweep) -> optuna.trial.FrozenTrial:
-    import math
+def values_told(tried: Tried) -> list[float] | None:
+    """Return what Optuna is told: numbers, or None for a point that counts as pruned."""
+    known = bool(tried.values) and all(map(math.isfinite, tried.values))
+    return list(tried.values) if known else None
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep Optuna's lines about every trial, and about what is experimental, to itself."""
+    import warnings
 
     import optuna
 
-    known = bool(tried.values) and all(map(math.isfinite, tried.values))
-    names = {axis.name for axis in sweep.searched}
-    return optuna.trial.create_trial(
-        state=optuna.trial.TrialState.COMPLETE if known else optuna.trial.TrialState.PRUNED,
-        values=list(tried.values) if known else None,
-        params={name: value for name, value in tried.point.items() if name in names},
-        distributions={axis.name: _distribution(axis) for axis in sweep.searched},
-    )
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

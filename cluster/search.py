@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from phasecube.cluster.optuna_samplers import batch_size
 from phasecube.cluster.study import Study
 from phasecube.cluster.tried import Tried, open_points, read_tried
 from phasecube.engine.errors import StudyError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from phasecube.sweeps.sweep import Sweep
 
 Say = Callable[[str], None]
-BATCH = 16  # points asked for at once where the sweep says nothing
 
 
 class Searcher(Protocol):
@@ -37,6 +37,9 @@ class Searcher(Protocol):
 # kind: "module:function" of a function (sweep, study folder or None) -> Searcher. Every other kind
 # is a sampler of Optuna, by phasecube's name or as module:Class.
 SEARCHERS: Mapping[str, str] = {
+    "grid": "phasecube.cluster.sequences:grid",
+    "random": "phasecube.cluster.sequences:random",
+    "sobol": "phasecube.cluster.sequences:sobol",
     "boundary": "phasecube.cluster.boundary_search:searcher",
     "pbt": "phasecube.cluster.pbt:searcher",
 }
@@ -55,7 +58,7 @@ def first_points(sweep: Sweep) -> Sweep:
     """Return a searched sweep with its first batch of points, and any other as it is."""
     if sweep.sampler is None or sweep.points:
         return sweep
-    n = min(sweep.sampler.batch or BATCH, sweep.sampler.points)
+    n = min(batch_size(sweep), sweep.sampler.points)
     points = searcher_of(sweep, None).next_points([], n)
     if not points:
         raise StudyError(f"{sweep.name}: its sampler, {sweep.sampler.kind}, found no first point")
@@ -75,7 +78,7 @@ def ask(study: Study) -> int:
     tried = read_tried(study)
     if open_points(tried):
         return 0
-    n = max(0, min(sampler.batch or BATCH, sampler.points - len(tried)))
+    n = max(0, min(batch_size(sweep), sampler.points - len(tried)))
     new = searcher_of(sweep, study.path).next_points(tried, n)
     if new:
         study.adopt(study.propose(with_points(sweep, [*sweep.points, *new])))
