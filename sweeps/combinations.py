@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any
 
+import numpy as np
+
 from phasecube.engine.errors import Fault, SpecError
 from phasecube.engine.params import Param
 from phasecube.engine.schedules import schedule_faults
 from phasecube.sweeps.columns import Table, spread
 from phasecube.sweeps.faults import first_few
+from phasecube.sweeps.pruner_rungs import rung_faults
 from phasecube.sweeps.record_rule import cadence_faults, measures_of
 from phasecube.sweeps.sweep import Sweep
 
@@ -33,6 +36,8 @@ def combination_faults(
     if not faults:
         measures = measures_of(experiment, sweep.record)
         faults += cadence_faults(sweep.record, measures, _lengths(table))
+        if sweep.pruner is not None:
+            faults += rung_faults(sweep.pruner, _lengths(table), _n_seeds(table))
     params_type = getattr(experiment, "params_type", None)
     if params_type is not None:
         names = list(params_type.model_fields)
@@ -63,6 +68,12 @@ def _lengths(table: Table) -> list[int]:
     """Return every number of steps that a trial takes."""
     column = table.columns.get("steps")
     return [table.constants["steps"]] if column is None else list(column.values)
+
+
+def _n_seeds(table: Table) -> int:
+    """Return how many seeds the trials have."""
+    column = table.columns.get("seed")
+    return 1 if column is None else len(np.unique(column.codes))
 
 
 def _cross_faults(

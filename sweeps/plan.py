@@ -175,7 +175,7 @@ def expand(sweep: Sweep) -> Plan:
     if sweep.points:  # the store's arrays must hold the points to come, too
         trials += _stand_in_trials(sweep, schema)
     lengths = list(dict.fromkeys(trial["steps"] for trial in trials))
-    rule = record_rule(experiment, sweep.record, measures, lengths, trials)
+    rule = record_rule(experiment, sweep.record, measures, lengths, trials, sweep.pruner)
     return Plan(
         sweep,
         experiment.name,

@@ -12,7 +12,9 @@ from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import Measure
 from phasecube.engine.measures import labels as measure_labels
 from phasecube.engine.record import RecordRule
+from phasecube.sweeps.adaptive_sections import PrunerSection
 from phasecube.sweeps.asked import measures_known
+from phasecube.sweeps.pruner_rungs import rungs_of
 from phasecube.sweeps.sections import RecordSection
 from phasecube.sweeps.steps_section import Cadence
 
@@ -45,8 +47,12 @@ def record_rule(
     measures: Mapping[str, Measure],
     lengths: Sequence[int],
     trials: Sequence[Mapping[str, Any]],
+    pruner: PrunerSection | None = None,
 ) -> RecordRule:
-    """Return the rule; labels of a vector measure are the union over one trial a static group."""
+    """Return the rule; labels of a vector measure are the union over one trial a static group.
+
+    Rungs are recorded too, and what is judged there is taken there whatever its cadence.
+    """
     scalars = tuple(name for name, m in measures.items() if m.dim is None)
     vectors: dict[str, tuple[str, ...]] = {}
     for name in (name for name, m in measures.items() if m.dim is not None):
@@ -56,19 +62,17 @@ def record_rule(
             params = own(**{n: trial[n] for n in own.model_fields})
             labels.update(dict.fromkeys(measure_labels(experiment, name, params)))
         vectors[name] = tuple(labels)
-    steps = step_grid(section.steps, lengths)
+    rungs = np.zeros(0, np.int64) if pruner is None else rungs_of(pruner.rungs, max(lengths))
+    steps = np.union1d(step_grid(section.steps, lengths), rungs)
     vector_steps = step_grid(_recorded_at(section, vector=True), lengths)
-    return RecordRule(
-        steps,
-        scalars,
-        vector_steps if vectors else np.zeros(0, np.int64),
-        vectors,
-        section.dtype,
-        {
-            name: _taken_at(cadence, vector_steps if name in vectors else steps, lengths)
-            for name, cadence in section.cadence.items()
-        },
-    )
+    cadences = {
+        name: _taken_at(cadence, vector_steps if name in vectors else steps, lengths)
+        for name, cadence in section.cadence.items()
+    }
+    if pruner is not None and pruner.measure in cadences:
+        cadences[pruner.measure] = np.union1d(cadences[pruner.measure], rungs)
+    vector_steps = vector_steps if vectors else np.zeros(0, np.int64)
+    return RecordRule(steps, scalars, vector_steps, vectors, section.dtype, cadences)
 
 
 def cadence_faults(

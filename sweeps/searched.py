@@ -13,6 +13,7 @@ from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.meaning import Meaning
 from phasecube.sweeps.points import POINT
+from phasecube.sweeps.pruner_rungs import pruner_faults
 from phasecube.sweeps.sections import SweepFile
 
 # Samplers that search each parameter at every point, so not under a condition.
@@ -99,10 +100,7 @@ def search_faults(
     else:
         yield from _sampler(file, axes, recorded)
     if file.pruner is not None:
-        yield from _measure("pruner.measure", file.pruner.measure, recorded)
-        rungs = file.pruner.rungs
-        if isinstance(rungs, list) and rungs != sorted(set(rungs)):
-            yield Fault("pruner.rungs", "explicit steps increase and stand once each")
+        yield from pruner_faults(file.pruner, sampler, recorded)
 
 
 def _sampler(
