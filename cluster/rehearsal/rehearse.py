@@ -23,6 +23,7 @@ from phasecube.cluster.job_array import read_arrays
 from phasecube.cluster.rehearsal.fake_cluster import FakeCluster
 from phasecube.cluster.rehearsal.fake_slurm import FakeSlurm
 from phasecube.cluster.run_study import run_study
+from phasecube.cluster.search import first_points
 from phasecube.cluster.slurm.executor import Slurm
 from phasecube.cluster.slurm.settings import SlurmSettings
 from phasecube.cluster.study import Study
@@ -68,6 +69,7 @@ def rehearse(
 
     The storm ends after so many `interruptions`, so that the sweep can.
     """
+    sweep = first_points(sweep)  # of a search its first batch is rehearsed
     quiet = Study.create(sweep, folder / "undisturbed")
     disturbed = Study.create(sweep, folder / "rehearsed")
     packs = disturbed.plan.packs().tolist()
