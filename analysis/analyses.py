@@ -92,7 +92,7 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
             f"the analysis {kind} does not take {', '.join(unknown)}; "
             f"it takes {', '.join(sorted(ANALYSES[kind]))}"
         )
-    for name in ("over", "measures", "exact", "reference"):
+    for name in ("over", "measures", "exact", "reference", "parameters"):
         if isinstance(given.get(name), str):
             given[name] = [given[name]]
     if kind in PLOT_KINDS:

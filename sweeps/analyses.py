@@ -41,6 +41,7 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "lr_transfer": frozenset(
         {"title", "measure", "x", "by", "lr", "over", "select", "tail", "scale"}
     ),
+    "lineage": frozenset({"title", "measure", "goal", "parameters", "select", "scale"}),
     "boundary_dimension": frozenset(
         {
             *("title", "measure", "x", "y", "label", "loss_above", "converged_below", "tail"),
@@ -67,6 +68,7 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "instability_forecast": ("x",),
     "lr_transfer": ("measure", "x"),
     "boundary_dimension": ("measure", "x", "y"),
+    "lineage": ("measure",),
 }
 # Kinds that are lines: to them the labels of a vector measure are an axis too.
 LINES = frozenset({"slices", "trajectories", "instability_forecast"})

@@ -17,7 +17,7 @@ from phasecube.sweeps.sections import SweepFile
 
 _MEASURES = ("measure", "measures", "train", "validation", "sensitivity")
 _EXPRESSIONS = ("times", "reference")
-_AXES = ("x", "y", "lr", "by", "over", "select")
+_AXES = ("x", "y", "lr", "by", "over", "select", "parameters")
 
 
 def measures_known(experiment: Any) -> dict[str, Measure]:
