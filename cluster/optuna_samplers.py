@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from phasecube.cluster.optuna_trials import distribution
 from phasecube.engine.errors import Fault, SpecError
 from phasecube.sweeps.faults import suggest
 
@@ -78,18 +79,6 @@ def make_sampler(sweep: Sweep, n_tried: int) -> optuna.samplers.BaseSampler:
         known = {name: one for name, one in space.items() if not one.single()}
         sampler.__dict__["infer_relative_search_space"] = lambda study, trial: known  # noqa: ARG005
     return sampler
-
-
-def distribution(axis: Any) -> optuna.distributions.BaseDistribution:
-    """Return a searched axis as Optuna has it."""
-    from optuna import distributions
-
-    log = axis.scale == "log"
-    if axis.choices:
-        return distributions.CategoricalDistribution(axis.choices)
-    if axis.is_integer:
-        return distributions.IntDistribution(int(axis.low), int(axis.high), log=log)
-    return distributions.FloatDistribution(axis.low, axis.high, log=log)
 
 
 def _class(sweep: Sweep) -> Any:

@@ -6,16 +6,15 @@ that the same points are asked whatever happened in between. Trial k of it is po
 
 from __future__ import annotations
 
-import contextlib
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from phasecube.cluster.new_points import NewPoints
-from phasecube.cluster.optuna_samplers import MEMORYLESS, batch_size, distribution, make_sampler
+from phasecube.cluster.optuna_samplers import MEMORYLESS, batch_size, make_sampler
+from phasecube.cluster.optuna_trials import Trials, quietly, values_told
 from phasecube.cluster.sequences import at_share
 from phasecube.cluster.tried import Tried
 from phasecube.sweeps.points import Point
@@ -41,7 +40,7 @@ class OptunaSearch:
     def __init__(self, sweep: Sweep) -> None:
         self._sweep = sweep
         make_sampler(sweep, 0)  # its faults are said before anything is begun
-        self._distributions = {axis.name: distribution(axis) for axis in sweep.searched}
+        self._trials = Trials(sweep)
         self._begin()
 
     def _begin(self) -> None:
@@ -50,7 +49,7 @@ class OptunaSearch:
         assert self._sweep.sampler is not None
         goals = [objective.goal for objective in self._sweep.sampler.objectives]
         self._storage = optuna.storages.InMemoryStorage()
-        with _silent():
+        with quietly():
             self._study = optuna.create_study(
                 storage=self._storage, directions=goals or ["minimize"]
             )
@@ -61,7 +60,7 @@ class OptunaSearch:
 
     def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
         """Return up to `n` new points; fewer where no other is new and can be trained."""
-        with _silent():
+        with quietly():
             self._learn(tried)
             if n < 1:
                 return []
@@ -121,7 +120,7 @@ class OptunaSearch:
         """Return the point that the sampler means, as Optuna's suggestions would make it."""
 
         def value(axis: SearchedAxis) -> Any:
-            one = self._distributions[axis.name]
+            one = self._trials.distributions[axis.name]
             if one.single():
                 return axis.choices[0] if axis.choices else axis.at(0.0)
             if axis.name in relative:
@@ -144,8 +143,8 @@ class OptunaSearch:
         self._set(trial.number, point)
 
     def _set(self, number: int, point: Point) -> None:
-        for name, value in self._params(point).items():
-            one = self._distributions[name]
+        for name, value in self._trials.params(point).items():
+            one = self._trials.distributions[name]
             trial = self._trial_id(number)
             self._storage.set_trial_param(trial, name, one.to_internal_repr(value), one)
         self._points.append(point)
@@ -166,65 +165,11 @@ class OptunaSearch:
 
     def _add(self, tried: Tried) -> None:
         """Add a trial without asking the sampler, whose choice it was."""
-        import optuna
-
-        states = optuna.trial.TrialState
-        values = values_told(tried) if tried.is_settled else None
-        state = states.RUNNING if not tried.is_settled else states.PRUNED
-        params = self._params(tried.point)
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=state if values is None else states.COMPLETE,
-                values=values,
-                params=params,
-                distributions={name: self._distributions[name] for name in params},
-            )
-        )
+        self._study.add_trial(self._trials.frozen(tried))
         self._points.append(tried.point)
         if not tried.is_settled:
             self._open.add(tried.number)
 
-    def _params(self, point: Point) -> dict[str, Any]:
-        """Return the parameters that the point's trial has.
-
-        None whose condition fails, or whose value is out of a range that was made narrower.
-        """
-        return {
-            axis.name: point[axis.name]
-            for axis in self._sweep.searched
-            if self._new.is_searched(axis, point) and holds(axis, point[axis.name])
-        }
-
     def _trial_id(self, number: int) -> int:
         found: int = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
         return found
-
-
-def holds(axis: SearchedAxis, value: Any) -> bool:
-    """Return whether the value is on the axis as it is now."""
-    if axis.choices:
-        return value in axis.choices
-    return bool(axis.low <= value <= axis.high)
-
-
-def values_told(tried: Tried) -> list[float] | None:
-    """Return what Optuna is told: numbers, or None for a point that counts as pruned."""
-    known = bool(tried.values) and all(map(math.isfinite, tried.values))
-    return list(tried.values) if known else None
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keep Optuna's lines about every trial, and about what is experimental, to itself."""
-    import warnings
-
-    import optuna
-
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

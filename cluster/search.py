@@ -15,12 +15,14 @@ from phasecube.cluster.optuna_samplers import batch_size
 from phasecube.cluster.study import Study
 from phasecube.cluster.tried import Tried, open_points, read_tried
 from phasecube.engine.errors import StudyError
+from phasecube.engine.record import Outcome
 from phasecube.sweeps.points import Point, with_points
 
 if TYPE_CHECKING:
     from phasecube.cluster.run_study import RunResult
     from phasecube.sweeps.sweep import Sweep
 
+OPEN = {Outcome.NOT_RUN: 1}  # of a point just chosen
 Say = Callable[[str], None]
 
 
@@ -65,24 +67,74 @@ def first_points(sweep: Sweep) -> Sweep:
     return with_points(sweep, points)
 
 
+class Search:
+    """A search under way: its sampler and its mirror in Optuna, kept from batch to batch.
+
+    Raises StudyError where the study is no search, or its sweep names a storage that cannot be
+    used. Whoever calls its methods has the study's lock.
+    """
+
+    def __init__(self, study: Study, say: Say = lambda line: None) -> None:  # noqa: ARG005
+        from phasecube.cluster.optuna_mirror import open_mirror
+
+        if study.sweep.sampler is None:
+            raise StudyError(f"{study.path} is no search: its sweep has no [sampler]")
+        self.study, self._say = study, say
+        self._searcher = searcher_of(study.sweep, study.path)
+        self._mirror = open_mirror(study.sweep, study.path, say)
+        self.note()
+
+    def note(self) -> list[Tried]:
+        """Bring the mirror up to the store; return the points as they stand."""
+        tried = read_tried(self.study)
+        self._show(tried)
+        return tried
+
+    def ask(self, most: int | None = None, *, among_open: bool = False) -> int:
+        """Extend the study by the next batch; return the number of new points, 0 at the end.
+
+        Open points are waited for, 0 as long as there are any: their values are what the next
+        are chosen by. With `among_open` the sampler does without them. `most` is the size of the
+        batch, that of the sweep unless given.
+        """
+        sweep, tried = self.study.sweep, read_tried(self.study)
+        assert sweep.sampler is not None
+        if open_points(tried) and not among_open:
+            return 0
+        size = batch_size(sweep) if most is None else most
+        n = max(0, min(size, sweep.sampler.points - len(tried)))
+        new = self._searcher.next_points(tried, n)
+        if new:
+            self.study.adopt(self.study.propose(with_points(sweep, [*sweep.points, *new])))
+        elif n:
+            self._say(
+                f"{self.study.path}: the search ends with {len(tried):,} of "
+                f"{sweep.sampler.points:,} points: its sampler finds no other that is new and "
+                "can be trained"
+            )
+        self._show([*tried, *(Tried(len(tried) + i, p, (), OPEN) for i, p in enumerate(new))])
+        return len(new)
+
+    def _show(self, tried: Sequence[Tried]) -> None:
+        from phasecube.cluster.optuna_mirror import MirrorError
+
+        if self._mirror is None:
+            return
+        try:
+            self._mirror.sync(tried)
+        except MirrorError as error:
+            # A copy for others to look at: no reason to stop what it shows.
+            self._say(f"note: {error}; the search goes on without it")
+            self._mirror = None
+
+
 def ask(study: Study) -> int:
     """Extend the study by the next batch; return the number of new points, 0 at the end.
 
     Points still open are waited for: their values are what the next are chosen by. Raises
-    StudyError where the study is no search.
+    StudyError where the study is no search. The caller has the study's lock.
     """
-    sweep = study.sweep
-    sampler = sweep.sampler
-    if sampler is None:
-        raise StudyError(f"{study.path} is no search: its sweep has no [sampler]")
-    tried = read_tried(study)
-    if open_points(tried):
-        return 0
-    n = max(0, min(batch_size(sweep), sampler.points - len(tried)))
-    new = searcher_of(sweep, study.path).next_points(tried, n)
-    if new:
-        study.adopt(study.propose(with_points(sweep, [*sweep.points, *new])))
-    return len(new)
+    return Search(study).ask()
 
 
 def run_batches(
@@ -91,11 +143,15 @@ def run_batches(
     say: Say = lambda line: None,  # noqa: ARG005
 ) -> RunResult:
     """Return the result of the last `run()`, called for each batch until the search has ended."""
+    if study.sweep.sampler is None:
+        return run()
+    search = Search(study, say)
     while True:
         result = run()
-        if not result.finished or study.sweep.sampler is None:
+        if not result.finished:
+            search.note()
             return result
-        if not (n := ask(study)):
+        if not (n := search.ask()):
             return result
         sampler = study.sweep.sampler
         say(f"{study.path}: {n:,} more points, {len(study.sweep.points):,} of {sampler.points:,}")

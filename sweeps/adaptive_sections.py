@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from phasecube.sweeps.axis import Section, Whole
 from phasecube.sweeps.steps_section import Steps
+from phasecube.sweeps.storage_url import url_faults
 
 AT_WORDS = ("last", "best")
 SAMPLERS = ("grid", "random", "sobol", "tpe", "gp", "cmaes", "nsga2", "boundary", "pbt")
@@ -33,6 +34,16 @@ def _at(value: Any) -> Any:
     if value in AT_WORDS or whole:
         return value
     raise ValueError(f"takes 'last', 'best' or a step; got {value!r}")
+
+
+def _storage(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"takes a URL, a text; got {value!r}")  # noqa: TRY004 as of a wrong value
+    for fault in url_faults(value):
+        raise ValueError(fault)
+    return value
 
 
 class ObjectiveSection(Section):
@@ -84,7 +95,7 @@ class SamplerSection(Section):
     seed: Whole = Field(0, ge=0, lt=2**32)
     objectives: list[ObjectiveSection] = Field(default_factory=list)
     question: QuestionSection | None = Field(None, description="boundary: what changes across it")
-    storage: str | None = Field(
+    storage: Annotated[str | None, BeforeValidator(_storage)] = Field(
         None, description="of Optuna, by URL; default: a journal in the study"
     )
     options: dict[str, Any] = Field(default_factory=dict, description="handed to the sampler")

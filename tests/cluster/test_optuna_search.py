@@ -10,8 +10,8 @@ import numpy as np
 import optuna
 import pytest
 
-from phasecube.cluster.optuna_samplers import distribution
-from phasecube.cluster.optuna_search import OptunaSearch, values_told
+from phasecube.cluster.optuna_search import OptunaSearch
+from phasecube.cluster.optuna_trials import distribution, values_told
 from phasecube.cluster.search import first_points, searcher_of
 from phasecube.cluster.tried import Tried
 from phasecube.engine.errors import SpecError
