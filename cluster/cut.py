@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from phasecube.engine.record import Outcome, Status
-from phasecube.sweeps.forecast import steps_of
+from phasecube.sweeps.forecast import begins_of, steps_of
 from phasecube.sweeps.plan import Plan
 
 FILL = 0.8  # of the walltime: an estimate may be wrong by a quarter
@@ -105,7 +105,9 @@ def steps_left(plan: Plan, status_RF: npt.NDArray[np.int32]) -> npt.NDArray[np.i
     grid = np.concatenate([[0], plan.rule.steps])  # the step that n_recorded has reached
     n_rows = min(plan.n_rows, len(status_RF))
     reached_R = np.zeros(plan.n_rows, np.int64)
-    reached_R[:n_rows] = grid[status_RF[:n_rows, Status.N_RECORDED]]
+    reached_R[plan.row] = begins_of(plan)
+    recorded_R = grid[status_RF[:n_rows, Status.N_RECORDED]]
+    reached_R[:n_rows] = np.maximum(reached_R[:n_rows], recorded_R)
     open_R = np.ones(plan.n_rows, np.bool_)
     open_R[:n_rows] = status_RF[:n_rows, Status.OUTCOME] == Outcome.NOT_RUN
     left_R = np.where(open_R, np.maximum(steps_R - reached_R, 0), 0)

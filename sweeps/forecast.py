@@ -31,7 +31,7 @@ def forecast(plan: Plan, seconds_per_trial_step: dict[int, float] | None = None)
         len(labels) * len(plan.rule.vector_steps) for labels in plan.rule.vectors.values()
     )
     n_cells = int(np.prod([len(dim) for dim in plan.dims], dtype=np.int64))
-    steps_N = steps_of(plan)
+    steps_N = steps_of(plan) - begins_of(plan)
     seconds = None
     if seconds_per_trial_step:
         per_step = np.array([seconds_per_trial_step[g] for g in range(int(plan.group.max()) + 1)])
@@ -70,8 +70,17 @@ def _vector_coordinates(plan: Plan) -> int:
 
 
 def steps_of(plan: Plan) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the optimizer steps of each trial, int64 [N]."""
-    column = plan.columns.get("steps")
+    """Return the step at which each trial ends, int64 [N]."""
+    return _whole_numbers(plan, "steps")
+
+
+def begins_of(plan: Plan) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Return the step at which each trial begins, int64 [N]: 0 unless it goes on from another."""
+    return _whole_numbers(plan, "branch_step")
+
+
+def _whole_numbers(plan: Plan, name: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    column = plan.columns.get(name)
     if column is None:
-        return np.full(len(plan), plan.constants["steps"], np.int64)
+        return np.full(len(plan), plan.constants.get(name, 0), np.int64)
     return np.asarray(column.values, np.int64)[column.codes]

@@ -12,6 +12,7 @@ from phasecube.engine.errors import SpecError, StudyError
 from phasecube.sweeps.axis import Axis, Dim
 from phasecube.sweeps.columns import Column
 from phasecube.sweeps.digest import digest_of
+from phasecube.sweeps.forecast import forecast
 from phasecube.sweeps.parents import name_trials
 from phasecube.sweeps.plan import expand
 from phasecube.sweeps.population import NO_PARENT, population_of
@@ -188,3 +189,8 @@ def test_a_parent_that_is_not_planned_is_said() -> None:
     index = {"point": np.array([0, 1], np.int32), "seed": np.array([0, 1], np.int32)}
     with pytest.raises(StudyError, match="point 1 goes on from point 0, which has no trial"):
         name_trials({}, {}, index, (point, seed), 2)
+
+
+def test_a_forecast_counts_the_steps_that_members_train_themselves() -> None:
+    plan = expand(read(AXES + sampler()))
+    assert forecast(plan).trial_steps == 12 * 2 * 20
