@@ -8,10 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phasecube.engine.errors import StudyError
 from phasecube.engine.store import write_by_rename
-from phasecube.sweeps.points import Point
+
+if TYPE_CHECKING:
+    from phasecube.sweeps.points import Point
 
 POINTS = "points.json"
 SCHEMA_VERSION = 1
