@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -178,6 +179,21 @@ class Store:
             record.vectors[name] = self._read(f"vector_{name}", (rows,), number)
             self._mask_vectors(record.vectors[name], status_RF)
         return record
+
+    def read_pack_scalar(self, number: int, name: str) -> tuple[StatusArray, FloatArray]:
+        """Return status [K, 5] and one scalar measure [K, S] of a pack, NaN where none stands.
+
+        Of the pack's file only the bytes of this measure are read.
+        """
+        rows, rule = self.rows_of(number), self.layout.rule
+        found_KF = self._read_pack_status(number)  # before the data: what it vouches for is there
+        record = PackRecord.empty(self.pack_size, replace(rule, scalars=(), vectors={}))
+        status_KF = record.status_RF if found_KF is None else found_KF
+        values_KS = np.full((self.pack_size, len(rule.steps)), np.nan, self._dtype)
+        if status_KF[:, Status.N_RECORDED].any():
+            values_KS = self._read("scalars", (rows, rule.scalars.index(name)), number)
+            self._mask_scalars(values_KS, status_KF)
+        return status_KF, values_KS
 
     def read_digests(self) -> npt.NDArray[np.uint8]:
         """Return uint8 [R, 16], zeros for padding."""

@@ -206,7 +206,7 @@ def test_a_folder_that_is_no_study_is_told_with_a_remedy(command: str, tmp_path:
 
 def test_retry_wants_to_know_which_trials(folder: Path) -> None:
     output = said("retry", "studies/teacher", folder=folder, code=1)
-    assert "--failed, --timed-out, --out-of-memory, --torn" in output
+    assert "--failed, --timed-out, --out-of-memory, --pruned, --torn" in output
     assert "no trial is failed" in said("retry", "studies/teacher", "--failed", folder=folder)
 
 

@@ -114,6 +114,7 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("--failed", action="store_true", help="trials whose code raised")
     retry.add_argument("--timed-out", action="store_true", help="trials past trial_walltime_s")
     retry.add_argument("--out-of-memory", action="store_true", help="trials that did not fit")
+    retry.add_argument("--pruned", action="store_true", help="to their end, never judged again")
     retry.add_argument("--torn", action="store_true", help="trials whose records are damaged")
     _slurm(retry)
 
@@ -149,6 +150,16 @@ def parser() -> argparse.ArgumentParser:
     show = command("show", "looking:show", "a study's axes and outcomes, or one trial's records")
     _study(show)
     show.add_argument("digest", nargs="?", help="the trial; the beginning of its digest")
+
+    replay = command("replay", "pruning:replay", "what another pruner would have saved and lost")
+    _study(replay)
+    replay.add_argument("--pruner", required=True, metavar="KIND", help="as in [pruner] kind")
+    replay.add_argument("--measure", help="what trials are judged by (default: as in [pruner])")
+    replay.add_argument("--goal", choices=["minimize", "maximize"])
+    replay.add_argument("--rungs", metavar="STEPS", help="100,300,900, or every=100")
+    replay.add_argument("--min-replicates", type=_positive, metavar="N", help="seeds of a point")
+    replay.add_argument("--options", nargs="+", default=[], metavar="NAME=VALUE", help="as in TOML")
+    replay.add_argument("--lanes", type=_positive, metavar="N", help="trials at once")
 
     verify = command("verify", "running:verify", "run trials again and compare them bit for bit")
     _study(verify)

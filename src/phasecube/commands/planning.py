@@ -64,14 +64,19 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def explain(arguments: argparse.Namespace) -> int:
-    """Print what a digest is taken over, or in what two trials differ."""
+    """Print what a digest is taken over and why its trial was pruned, or in what two differ."""
     from phasecube.sweeps import explain as words
     from phasecube.sweeps.plan import expand
 
     where: Path = arguments.where
     planned = Study(where).plan if where.is_dir() else expand(api.read(where))
     if arguments.other is None:
-        print("\n".join(words.explain(planned, arguments.digest)))
+        lines = words.explain(planned, arguments.digest)
+        if where.is_dir():
+            from phasecube.cluster.pruned_why import why_pruned
+
+            lines += why_pruned(Study(where), words.find_trial(planned, arguments.digest))
+        print("\n".join(lines))
     else:
         print("\n".join(words.compare(planned, arguments.digest, arguments.other)))
     return 0
