@@ -86,11 +86,15 @@ class PackQueue:
 
     def died(self, pack: int) -> bool:
         """Put `pack` back; return False, and take it out, once it died too often."""
-        job = self._running.pop(pack)
-        if job.group not in self._choices:
-            self._choosing.discard(job.group)
         self._deaths[pack] = self._deaths.get(pack, 0) + 1
         if self._deaths[pack] >= MAX_DEATHS:
+            self.done(pack)
             return False
-        self._waiting.appendleft((pack, job.group))
+        self.put_back(pack)
         return True
+
+    def put_back(self, pack: int) -> None:
+        """Let `pack` run again: that it ended was no fault of its own."""
+        group = self._running[pack].group
+        self.done(pack)
+        self._waiting.appendleft((pack, group))

@@ -87,12 +87,16 @@ def parser() -> argparse.ArgumentParser:
 
     run = command("run", "running:run", "run a sweep here, or extend and go on with its study")
     _sweep(run)
+    _to(run, ["here", "ray"], "here")
     _processes(run)
+    _ray(run)
 
     submit = command("submit", "slurm:submit", "send a sweep, or what its study lacks, to Slurm")
     _sweep(submit)
     submit.add_argument("--dry-run", action="store_true", help="print script and arrays, send none")
+    _to(submit, ["slurm", "ray"], "slurm")
     _slurm(submit)
+    _ray(submit)
 
     rehearse = command(
         "rehearse", "rehearsing:rehearse", "some packs of a sweep through every misfortune of Slurm"
@@ -103,11 +107,14 @@ def parser() -> argparse.ArgumentParser:
         "--interruptions", type=_positive, default=6, metavar="N", help="then calm (default: 6)"
     )
     rehearse.add_argument("--keep", type=Path, metavar="FOLDER", help="keep studies and logs there")
+    _to(rehearse, ["slurm"], "slurm")
     _slurm(rehearse)
 
     resume = command("resume", "running:resume", "go on with a study, where it ran last")
     _study(resume)
+    _to(resume, ["here", "slurm", "ray"])
     _slurm(resume)
+    _ray(resume)
 
     retry = command("retry", "running:retry", "run trials again that failed")
     _study(retry)
@@ -116,7 +123,9 @@ def parser() -> argparse.ArgumentParser:
     retry.add_argument("--out-of-memory", action="store_true", help="trials that did not fit")
     retry.add_argument("--pruned", action="store_true", help="to their end, never judged again")
     retry.add_argument("--torn", action="store_true", help="trials whose records are damaged")
+    _to(retry, ["here", "slurm", "ray"])
     _slurm(retry)
+    _ray(retry)
 
     cancel = command("cancel", "slurm:cancel", "cancel a study's tasks; what ran is checkpointed")
     _study(cancel)
@@ -219,13 +228,25 @@ def _where(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _slurm(parser: argparse.ArgumentParser) -> None:
-    """Add where to run, and what [cluster.slurm] says; flags are stronger than the sweep file."""
-    places = ["slurm"] if parser.prog.endswith(("submit", "rehearse")) else ["here", "slurm"]
-    parser.add_argument(
-        "--to", choices=places, default=places[0] if len(places) == 1 else None,
-        help="where (default: where it ran last)" if len(places) > 1 else "where",
+def _to(parser: argparse.ArgumentParser, places: list[str], default: str | None = None) -> None:
+    text = f"default: {default or 'slurm where it was submitted, else here'}"
+    parser.add_argument("--to", choices=places, default=default, help=f"where ({text})")
+
+
+def _ray(parser: argparse.ArgumentParser) -> None:
+    ray = parser.add_argument_group("on Ray, which this command stays with until all is done")
+    ray.add_argument(
+        "--address", metavar="HOST:PORT",
+        help="of a cluster that runs; without it one is started here, or on all nodes of the "
+        "Slurm allocation around this command",
     )  # fmt: skip
+    ray.add_argument(
+        "--packs-per-gpu", type=_positive, default=1, metavar="N", help="sharing it (default 1)"
+    )
+
+
+def _slurm(parser: argparse.ArgumentParser) -> None:
+    """Add what [cluster.slurm] says; flags are stronger than the sweep file."""
     slurm = parser.add_argument_group("on Slurm, each as in [cluster.slurm]")
     slurm.add_argument("--follow", action="store_true", help="stay; submit again what is lost")
     slurm.add_argument("--probe", action="store_true", help="time a few steps to size the tasks")

@@ -114,10 +114,13 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return study
 
 
-@pytest.fixture(scope="module", params=["in_process", "processes", "fake_slurm", *ON_SLURM])
+@pytest.fixture(scope="module", params=["in_process", "processes", "fake_slurm", "ray", *ON_SLURM])
 def executor(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Executor]:
+    if request.param == "ray":
+        yield request.getfixturevalue("ray_here")
+        return
     with EXECUTORS[request.param](tmp_path_factory.mktemp(request.param)) as executor:
         yield executor
 
@@ -201,12 +204,21 @@ DEADLY = (
 )
 
 
-def test_a_killed_workers_pack_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+@pytest.fixture(params=["processes", "ray"])
+def of_workers(request: pytest.FixtureRequest) -> Executor:
+    """One whose workers may die without it."""
+    ray: Executor = request.getfixturevalue("ray_here") if request.param == "ray" else Processes(2)
+    return ray
+
+
+def test_a_killed_workers_pack_goes_on_from_its_checkpoint(
+    of_workers: Executor, tmp_path: Path
+) -> None:
     whole = study_of(tmp_path / "whole", DEADLY)
     run_study(whole, executor=InProcess())
     study = study_of(tmp_path / "s", DEADLY)
     (study.path / "code" / "deadly").write_text("once")
-    assert run_study(study, executor=Processes(2)).finished
+    assert run_study(study, executor=of_workers).finished
     assert (study.path / "code" / "killed").exists()
     # 4 trials, 61 gradients each; one step may be taken twice.
     gradients = (study.path / "code" / "gradients").stat().st_size
@@ -214,12 +226,14 @@ def test_a_killed_workers_pack_goes_on_from_its_checkpoint(tmp_path: Path) -> No
     assert_same_records(study, whole)
 
 
-def test_a_pack_that_kills_every_worker_fails_and_says_so(tmp_path: Path) -> None:
+def test_a_pack_that_kills_every_worker_fails_and_says_so(
+    of_workers: Executor, tmp_path: Path
+) -> None:
     study = study_of(tmp_path / "s", DEADLY)
     (study.path / "code" / "deadly").write_text("always")
-    assert run_study(study, executor=Processes(2)).finished
+    assert run_study(study, executor=of_workers).finished
     outcomes = study.store.read_status()[:4, Status.OUTCOME].tolist()
     # The first trial was whole before the hundredth gradient.
     assert outcomes == [Outcome.DONE, Outcome.FAILED, Outcome.FAILED, Outcome.FAILED]
     failure = last_failures(study.path, 1)[0]
-    assert "killed by SIGKILL, 3 times" in failure.error
+    assert "its worker was killed" in failure.error and ", 3 times" in failure.error

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from phasecube import api
+from phasecube.cluster.executor import Executor
 from phasecube.cluster.retry import RETRIED, reset_trials
 from phasecube.cluster.run_lock import RunLock
 from phasecube.cluster.run_study import RunResult, run_study
@@ -23,6 +24,8 @@ def run(arguments: argparse.Namespace) -> int:
     path = arguments.study or api.STUDIES / sweep.name
     with StopSignal() as stop, RunLock(path):
         study = api.prepare(sweep, path, print)
+        if arguments.to == "ray":
+            return _go_on_ray(study, arguments, stop)
         return _go_on(study, stop, arguments.processes)
 
 
@@ -79,26 +82,51 @@ def _go_on_there(study: Study, arguments: argparse.Namespace, stop: StopSignal) 
     to = arguments.to or ("slurm" if api.was_submitted(study.path) else "here")
     if to == "here":
         return _go_on(study, stop, arguments.processes)
+    if to == "ray":
+        return _go_on_ray(study, arguments, stop)
     from phasecube.commands.slurm import send_on
 
     return send_on(study, arguments, stop)
 
 
-def _go_on(study: Study, stop: StopSignal, processes: int | None) -> int:
+def _go_on_ray(study: Study, arguments: argparse.Namespace, stop: StopSignal) -> int:
+    from phasecube.cluster.ray_start import RayPlace
+    from phasecube.cluster.ray_tune import Ray
+
+    resources = study.sweep.resources
+    asked = arguments.processes or resources.processes
+    place = RayPlace(
+        arguments.address,
+        asked if isinstance(asked, int) else None,
+        resources.threads,
+        resources.device,
+        arguments.packs_per_gpu,
+    )
+    with Ray(place) as executor:
+        return _go_on(study, stop, None, executor)
+
+
+def _go_on(
+    study: Study, stop: StopSignal, processes: int | None, executor: Executor | None = None
+) -> int:
     living = api.living_packs(study)
     if living:
         print(f"{len(living):,} packs are in living Slurm tasks and left to them")
 
     def run() -> RunResult:
         with Display() as display:
-            return run_study(study, stop=stop, show=display.show, processes=processes, leave=living)
+            return run_study(
+                study, stop=stop, show=display.show,
+                executor=executor, processes=processes, leave=living,
+            )  # fmt: skip
 
     result = run_batches(study, run, print)
     if not result.finished and not stop() and living:
         print(f"the rest is left to its Slurm tasks: phasecube status {study.path}")
         return 0
     if not result.finished:
-        print(f"stopped; go on with: phasecube resume {study.path}")
+        there = f" --to {executor.name}" if executor is not None else ""
+        print(f"stopped; go on with: phasecube resume {study.path}{there}")
         return 128 + stop.number if stop.number else 1
     api.finish(study.path)
     _say_what_next(study.path, result.snapshot.outcomes.get(Outcome.FAILED.name, 0))

@@ -31,6 +31,8 @@ FLAGS = (
 
 def submit(arguments: argparse.Namespace) -> int:
     """Submit a sweep, or what its study lacks of it."""
+    if arguments.to == "ray":
+        return _run_on_ray(arguments)
     sweep = api.read(arguments.sweep, arguments.settings)
     path = arguments.study or api.STUDIES / sweep.name
     if arguments.dry_run:
@@ -38,6 +40,15 @@ def submit(arguments: argparse.Namespace) -> int:
     with StopSignal() as stop, RunLock(path):
         study = api.prepare(sweep, path, print)
         return send_on(study, arguments, stop)
+
+
+def _run_on_ray(arguments: argparse.Namespace) -> int:
+    from phasecube.commands.running import run
+
+    if arguments.dry_run:
+        raise StudyError("--dry-run shows what Slurm would get; before --to ray, `phasecube plan`")
+    print("Ray keeps no queue: this command stays until the sweep is done")
+    return run(arguments)
 
 
 def send_on(study: Study, arguments: argparse.Namespace, stop: StopSignal) -> int:
