@@ -31,21 +31,10 @@ class CheckpointFolder:
 
         Raises CheckpointError where the folder cannot be written.
         """
-        plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-        payload = safetensors.torch.save(plain, {"note": json.dumps(note)})
         older = self._numbers()
         number = older[0] + 1 if older else 0
         path = self._file(number)
-        partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(payload + _checksum(payload))
-            # Rename is the commit: a kill leaves the old checkpoints or the new one.
-            partial.replace(path)
-        except OSError as error:
-            raise CheckpointError(
-                f"{path} could not be written ({error}); free space or choose another folder"
-            ) from error
+        write_tensors(path, tensors, note)
         for old in older[KEPT - 1 :]:
             self._file(old).unlink(missing_ok=True)
         return path
@@ -73,13 +62,9 @@ class CheckpointFolder:
 
     def _whole(self) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
         for number in self._numbers():
-            try:
-                content = self._file(number).read_bytes()
-            except OSError:
-                continue
-            payload, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
-            if _checksum(payload) == checksum:
-                yield safetensors.torch.load(payload), _note(payload)
+            found = read_tensors(self._file(number))
+            if found is not None:
+                yield found
 
     def _numbers(self) -> list[int]:
         """Return the numbers of the files that are there, newest first."""
@@ -90,6 +75,37 @@ class CheckpointFolder:
 
     def _file(self, number: int) -> Path:
         return self.path / f"{number:08d}{SUFFIX}"
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> None:
+    """Write tensors and note as one file, whole or not at all; its folder is made.
+
+    Raises CheckpointError where it cannot be written.
+    """
+    plain = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    payload = safetensors.torch.save(plain, {"note": json.dumps(note)})
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(payload + _checksum(payload))
+        # Rename is the commit: a kill leaves the old file, if there was one, or the new one.
+        partial.replace(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} could not be written ({error}); free space or choose another folder"
+        ) from error
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return tensors and note of a file; None where it is missing, torn or altered."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    payload, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    if _checksum(payload) != checksum:
+        return None
+    return safetensors.torch.load(payload), _note(payload)
 
 
 def _checksum(payload: bytes) -> bytes:
