@@ -217,6 +217,13 @@ class SearchedAxis:
             value = self.low * (1 - share) + self.high * share
         return round(value) if self.is_integer else float(value)
 
+    def share_of(self, value: Scalar) -> float:
+        """Return how far along the axis a number lies, the inverse of `at`."""
+        low, high, here = self.low, self.high, float(value)
+        if self.scale == "log":
+            low, high, here = math.log(low), math.log(high), math.log(here)
+        return (here - low) / (high - low)
+
 
 @dataclass(frozen=True)
 class SubSpace:

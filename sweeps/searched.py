@@ -9,6 +9,7 @@ from typing import Any
 from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import Measure
 from phasecube.sweeps.axis import AxisSection, SearchedAxis
+from phasecube.sweeps.boundary_options import MOST_AXES, option_faults
 from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import suggest
 from phasecube.sweeps.meaning import Meaning
@@ -143,6 +144,16 @@ def _sampler(
             'is missing; say what changes across the boundary: { outcome = "diverged" }, or '
             "{ measure = ..., above = ... }",
         )
+    if kind == "boundary":
+        yield from option_faults(sampler.options)
+        if len(axes) > MOST_AXES:
+            yield Fault(
+                "sampler.kind",
+                f"boundary searches up to {MOST_AXES} axes, got {len(axes)}; give the others "
+                "values, so that they are a grid",
+            )
+        if n:
+            yield Fault("sampler.objectives", "boundary asks a question and takes no objectives")
     if kind != "boundary" and sampler.question is not None:
         yield Fault("sampler.question", f"belongs to the boundary sampler; {kind} takes objectives")
     if sampler.question is not None and sampler.question.measure is not None:
