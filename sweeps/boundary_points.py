@@ -207,9 +207,7 @@ def candidates(
     return place_PD, width_P
 
 
-def _missed(
-    model: BoundaryModel, known_ND: Floats, yes_N: Bools, tolerance: float
-) -> Bools:
+def _missed(model: BoundaryModel, known_ND: Floats, yes_N: Bools, tolerance: float) -> Bools:
     """Return which answers lie on the wrong side of the model's boundary, and not close to it."""
     mean_N = model.mean(known_ND)
     slope_N = np.linalg.norm(model.gradient(known_ND), axis=1)

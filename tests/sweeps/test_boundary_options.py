@@ -36,11 +36,12 @@ def faults_of(sampler: str = "", axes: str = "") -> dict[str, str]:
 def test_tolerance_and_explore_are_shares() -> None:
     assert read("options = { tolerance = 0.02, explore = 0 }").sampler is not None
     faults = faults_of('options = { tolerance = 0, explore = "much" }')
-    assert "takes a share above 0 and below 1, as 0.01; got 0" in (
-        faults["sampler.options.tolerance"]
+    assert (
+        "takes a share above 0 and below 1, as 0.01; got 0" in (faults["sampler.options.tolerance"])
     )
-    assert "takes a share from 0 and below 1, as 0.2; got 'much'" in (
-        faults["sampler.options.explore"]
+    assert (
+        "takes a share from 0 and below 1, as 0.2; got 'much'"
+        in (faults["sampler.options.explore"])
     )
 
 
