@@ -108,6 +108,7 @@ class _Shown:
             sampler=optuna.samplers.RandomSampler(0),
         )
         self._pruners = [pruner]
+        self._brackets: dict[int, list[optuna.trial.FrozenTrial]] = {}
         n_points = len(table)
         self._bracket_P = np.zeros(n_points, np.int64)
         states = {
@@ -130,17 +131,20 @@ class _Shown:
 
     def prunes(self, point: int) -> bool:
         """Return what the pruner says of a point that stands at the rung."""
-        bracket = self._bracket_P[point]
-        # Not itself: the pruner counts the trial that it judges once more.
-        self._storage.shown = [
-            trial
-            for other, trial in enumerate(self._trials)
-            if other != point and self._bracket_P[other] == bracket
-        ]
+        bracket, itself = int(self._bracket_P[point]), self._trials[point]
+        # Without itself: the pruner counts the trial that it judges once more.
+        self._storage.shown = [t for t in self._of_bracket(bracket) if t is not itself]
         own = self._trial(point, self._running, self._g + 1)
         if self._section.kind in HALVING:
             own.system_attrs = self._completed(point, self._g)
         return bool(self._pruners[bracket].prune(self._study, own))
+
+    def _of_bracket(self, bracket: int) -> list[optuna.trial.FrozenTrial]:
+        """Return the trials that are compared with each other."""
+        if bracket not in self._brackets:
+            places = np.flatnonzero(self._bracket_P == bracket).tolist()
+            self._brackets[bracket] = [self._trials[place] for place in places]
+        return self._brackets[bracket]
 
     def rivals(self, point: int) -> Values:
         """Return the values at the rung of those that the point was compared with."""
