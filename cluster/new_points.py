@@ -36,7 +36,7 @@ class NewPoints:
         self._met: set[tuple[Any, ...]] = set()
 
     def note(self, tried: Sequence[Tried]) -> None:
-        """Take note of points that were chosen; those noted before are passed over."""
+        """Take note of points that were chosen."""
         for each in tried:
             self._points.add(self._key(each.point))
             self._digests.update(each.digests)

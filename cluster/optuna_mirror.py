@@ -89,7 +89,7 @@ class Mirror:
             held[number] = trial._trial_id
         for each in tried:
             if each.number not in held:
-                study.add_trial(self._trials.frozen(each, **_attributes(each)))
+                study.add_trial(self._trials.frozen(each, {POINT: each.number}))
                 if each.is_settled:
                     self._done.add(each.number)
 
@@ -165,7 +165,3 @@ def _storage_errors() -> tuple[type[Exception], ...]:
         if module in sys.modules:
             found.append(getattr(sys.modules[module], name))
     return tuple(found)
-
-
-def _attributes(tried: Tried) -> dict[str, object]:
-    return {POINT: tried.number, "digests": [digest.hex() for digest in tried.digests[:8]]}

@@ -56,6 +56,7 @@ class OptunaSearch:
         self._id = self._storage.get_study_id_from_name(self._study.study_name)
         self._new = NewPoints(self._sweep)
         self._points: list[Point] = []
+        self._n_published = 0  # of them, those that were seen among the points tried
         self._open: set[int] = set()
 
     def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
@@ -74,10 +75,12 @@ class OptunaSearch:
 
     def _learn(self, tried: Sequence[Tried]) -> None:
         """Bring the study in memory to what was tried."""
-        points = [each.point for each in tried]
-        if self._points != points[: len(self._points)]:
+        unsure = self._points[self._n_published :]
+        published = [each.point for each in tried[self._n_published : len(self._points)]]
+        if unsure != published or len(tried) < self._n_published:
             self._begin()  # what was asked was not published: another process chose otherwise
-        self._new.note(tried)
+        self._new.note(tried[self._n_published :])
+        self._n_published = len(tried)
         for number in sorted(self._open):
             self._tell(tried[number])
         new = tried[len(self._points) :]

@@ -37,7 +37,9 @@ class Trials:
             if self._space.is_searched(axis, point) and _holds(axis, point[axis.name])
         }
 
-    def frozen(self, tried: Tried, **attributes: Any) -> optuna.trial.FrozenTrial:
+    def frozen(
+        self, tried: Tried, attributes: dict[str, Any] | None = None
+    ) -> optuna.trial.FrozenTrial:
         """Return the trial of a point, running where the point is open."""
         import optuna
 

@@ -33,10 +33,12 @@ class SequenceSearch:
     def __init__(self, sweep: Sweep, points: Iterator[Mapping[str, Any]]) -> None:
         self._new = NewPoints(sweep)
         self._points = points
+        self._n_noted = 0
 
     def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
         """Return the next `n` points of the sequence that are new; fewer at its end."""
-        self._new.note(tried)
+        self._new.note(tried[self._n_noted :])
+        self._n_noted = len(tried)
         found: list[Point] = []
         failures = 0
         while len(found) < n and failures < TRIES:
