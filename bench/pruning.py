@@ -12,6 +12,7 @@ with 1,000 and 5,000 points, beside one by Optuna's own study of as many trials.
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import tempfile
 import time
@@ -22,8 +23,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-# name: catalog sweep, what is replaced in its text, judged by, rungs.
-STUDIES: dict[str, tuple[str, dict[str, str], str, list[int]]] = {
+# name: catalog sweep, what is replaced in its text, judged by, rungs early and late, and what a
+# user who knows the study calls hopeless.
+STUDIES: dict[str, tuple[str, dict[str, str], str, list[list[int]], float]] = {
     "grokking": (
         "grokking_onset",
         {
@@ -32,16 +34,17 @@ STUDIES: dict[str, tuple[str, dict[str, str], str, list[int]]] = {
             "vector_steps": "# vector_steps",
         },
         "val_loss",
-        [20, 60, 180, 540],
+        [[20, 60, 180, 540], [180, 540]],
+        0.08,
     ),
     "lr": (
         "lr_sensitivity",
         {
             "where = [\n    \"width == 32 or arm in ['plain', 'qk-norm']\",\n"
             "    \"seed < 2 or arm in ['plain', 'qk-norm']\",\n]": "",
-            "count = 7": "count = 13",
+            "count = 7": "count = 9",
             '[axes.width]\nvalues = [8, 16, 32]\nscale = "log"': "",
-            "steps = 300": "steps = 300\nwidth = 16",
+            "steps = 300": "steps = 300\nwidth = 8",
             "stop = 2 }": "stop = 1 }",
             '["val_loss", "max_attention_logit", "attention_entropy", "log_z_mean"]': (
                 '["val_loss"]'
@@ -50,7 +53,8 @@ STUDIES: dict[str, tuple[str, dict[str, str], str, list[int]]] = {
             '[resources]\nengine = "vmap"\nlanes = 16\npack_size = 16',
         },
         "val_loss",
-        [10, 30, 90],
+        [[10, 30, 90], [90, 180]],
+        4.0,
     ),
 }
 PRUNERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -61,14 +65,14 @@ PRUNERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("hyperband", {"reduction_factor": 3}),
     ("patient", {"patience": 1}),
     ("patient", {"patience": 1, "wrapped": {"kind": "median"}}),
-    ("threshold", {"upper": 4.0}),
+    ("threshold", {}),
 )
 
 
 def sweep_text(name: str, pruner: str = "") -> str:
     from phasecube import sweeps
 
-    catalog, replaced, _, _ = STUDIES[name]
+    catalog, replaced, *_ = STUDIES[name]
     text = (Path(sweeps.__path__[0]) / "catalog" / f"{catalog}.toml").read_text()
     text = text[: text.index("[[analyses]]")]
     for old, new in replaced.items():
@@ -85,9 +89,9 @@ def section(name: str, kind: str, options: dict[str, Any]) -> str:
             return "{ " + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + " }"
         return repr(value).replace("'", '"')
 
-    _, _, measure, rungs = STUDIES[name]
+    _, _, measure, rungs, _ = STUDIES[name]
     return (
-        f'[pruner]\nkind = "{kind}"\nmeasure = "{measure}"\nrungs = {rungs}\n'
+        f'[pruner]\nkind = "{kind}"\nmeasure = "{measure}"\nrungs = {rungs[0]}\n'
         f"options = {toml(options)}\n"
     )
 
@@ -114,17 +118,21 @@ def replays(name: str, path: Path) -> None:
     from phasecube.cluster.pruning_replay import recorded_trials
     from phasecube.cluster.study import Study
     from phasecube.sweeps.adaptive_sections import PrunerSection
+    from phasecube.sweeps.pruner_rungs import rung_faults
     from phasecube.sweeps.replay import replay
 
     study = Study(path)
-    _, _, measure, rungs = STUDIES[name]
-    lanes = None
-    for place, (kind, options) in enumerate(PRUNERS):
+    _, _, measure, rung_sets, upper = STUDIES[name]
+    for place, (rungs, (kind, options)) in enumerate(itertools.product(rung_sets, PRUNERS)):
+        options = options or ({"upper": upper} if kind == "threshold" else {})
         table = {"kind": kind, "measure": measure, "rungs": rungs, "options": options}
         asked = PrunerSection.model_validate(table)
         recorded = recorded_trials(study, asked)
         found = replay(recorded, asked)
-        if not place:
+        if refused := rung_faults(asked, [recorded.last_step], recorded.members.n_seeds):
+            print(f"{kind:44} cannot work: {refused[0].message[:60]}...")
+            continue
+        if place % len(PRUNERS) == 0:
             lanes = sorted({lanes for _, lanes in recorded.queues})
             print(
                 f"{name}: {found.points} points of {recorded.members.n_seeds} seeds, "

@@ -66,6 +66,9 @@ def lines(study: Study, pruner: PrunerSection, recorded: Recorded, found: Replay
         )
     if len(found.lost) > N_LOST:
         said.append(f"    and {len(found.lost) - N_LOST} more")
+    left_out = study.plan.n_trials - sum(len(rows) for rows, _ in recorded.queues)
+    if left_out:
+        said.append(f"  left out   {left_out:,} trials that have not run, or failed")
     if found.points_unknown:
         said.append(
             f"  not known  {found.points_unknown:,} points were really pruned and would have gone "
