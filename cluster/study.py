@@ -269,7 +269,7 @@ def continued(sweep: Sweep, store: Store, old: Sweep) -> Plan:
     ]
     raise StudyError(
         f"{store.path.parent} records otherwise than this sweep ({', '.join(changed)} differ), "
-        "and the arrays of a study are fixed; give [record] and the steps back their values, "
+        "and the arrays of a study are fixed; give [record], rungs and steps back their values, "
         "or run into a new folder with --study"
     )
 

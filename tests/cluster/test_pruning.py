@@ -14,6 +14,7 @@ from phasecube.cluster.pruned_why import why_pruned
 from phasecube.cluster.pruning import PackJudge, Published, pack_judge
 from phasecube.cluster.retry import reset_trials
 from phasecube.cluster.study import Study
+from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.sweeps.sweep import parse_sweep
 
@@ -340,3 +341,11 @@ def test_a_replay_that_cannot_be_says_why(
     study = study_of(tmp_path / "s", "")
     assert main(["replay", str(study.path), *arguments]) in (1, 2)
     assert said in capsys.readouterr().err
+
+
+def test_a_study_takes_a_pruner_later_if_its_rungs_were_recorded(tmp_path: Path) -> None:
+    study = study_of(tmp_path / "s", "")
+    assert study.propose(parse_sweep(SWEEP + HALVING, HERE, "test")).difference.is_empty
+    elsewhere = parse_sweep(SWEEP + HALVING.replace("30]", "35]"), HERE, "test")
+    with pytest.raises(StudyError, match=r"the steps differ.*rungs"):
+        study.propose(elsewhere)
