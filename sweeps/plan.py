@@ -220,7 +220,10 @@ def _groups(
     code = np.zeros(n_trials, np.int64)
     for name, column in columns.items():
         if name in static:
-            code = code * len(column.values) + column.codes
+            # Entries of a zip, points of a search among them, may have equal values.
+            values: dict[tuple[type, Any], int] = {}
+            same = [values.setdefault((type(v), v), len(values)) for v in column.values]
+            code = code * len(values) + np.asarray(same, np.int64)[column.codes]
             code = np.unique(code, return_inverse=True)[1].astype(np.int64)
     first = np.unique(code, return_index=True)[1]
     order = np.argsort(first, kind="stable")

@@ -191,6 +191,12 @@ def test_a_parent_that_is_not_planned_is_said() -> None:
         name_trials({}, {}, index, (point, seed), 2)
 
 
+def test_members_of_a_generation_share_packs() -> None:
+    plan = expand(read(AXES + sampler()))
+    assert np.array_equal(plan.group, plan.index["point"] // 4)
+    assert (plan.pack_size, plan.n_packs) == (8, 3)
+
+
 def test_a_forecast_counts_the_steps_that_members_train_themselves() -> None:
     plan = expand(read(AXES + sampler()))
     assert forecast(plan).trial_steps == 12 * 2 * 20
