@@ -1,10 +1,15 @@
-"""Which engine runs a static group of trials, and why."""
+"""Which engine runs a static group of trials, and why; the lanes that it trains beside them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from phasecube.engine.record import Engine
+
+Lanes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -20,3 +25,17 @@ class EngineChoice:
     compiled: bool
     reason: str
     spare: int = 0
+
+
+def with_spare(choice: EngineChoice, lanes: Lanes) -> Lanes:
+    """Return `lanes`, and behind them the last one again for each copy to be trained beside."""
+    if choice.engine is Engine.SEQUENTIAL:
+        return lanes
+    if choice.compiled:
+        # One number of lanes, so one compilation, and the same code whatever the company.
+        copies = max(2, choice.lanes + choice.spare) - len(lanes)
+    else:
+        # A batch of one goes to other matrix kernels than a batch of two or of sixty-four
+        # (a product with a vector, for one), which round differently.
+        copies = max(choice.spare, 2 - len(lanes))
+    return np.concatenate([lanes, np.repeat(lanes[-1:], copies)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
 from phasecube.engine.optimizers.choose import hyperparameters, update_rule
@@ -20,24 +19,25 @@ class Gradients(Protocol):
 
 
 class Descent:
-    """The update rule of a state's lanes; a pack that shrank needs a new one."""
+    """The update rule of a state's lanes, each at its own step; other lanes need a new one."""
 
     def __init__(self, state: PackState) -> None:
         self._state = state
-        hyper = hyperparameters(state.trials, state.layout, state.dtype, state.weights_KP.device)
+        self._made = 0  # steps since then, of every lane
+        device = state.weights_KP.device
+        hyper = hyperparameters(state.trials, state.layout, state.dtype, device, state.host_steps_K)
         self._rule = update_rule(hyper, state.lr_factors)
         self._uphill = SharpnessAware(hyper) if hyper.lanes("sam_rho").any() else None
-        for name in self._rule.moments:
-            # A moment that the lanes' old company did not need is still at zero.
-            state.moments.setdefault(name, torch.zeros_like(state.weights_KP))
+        state.needs_moments(self._rule.moments)
 
     def step(self, engine: Gradients, gradient_KP: Tensor) -> None:
         """Move every lane by one step; `gradient_KP`, of this step, may be overwritten."""
         state = self._state
         if self._uphill is not None:
             gradient_KP = self._uphill_gradient(self._uphill, engine, gradient_KP)
-        self._rule.update(state.weights_KP, gradient_KP, state.moments, state.step)
-        state.step += 1
+        self._rule.update(state.weights_KP, gradient_KP, state.moments, self._made)
+        self._made += 1
+        state.host_steps_K += 1
         state.steps_K.add_(1)
 
     def update(self, engine: Gradients, gradient_KP: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class Descent:
             gradient_KP = self._uphill_gradient(self._uphill, engine, gradient_KP)
         weights_KP = state.weights_KP.clone()
         moments = {name: tensor.clone() for name, tensor in state.moments.items()}
-        self._rule.update(weights_KP, gradient_KP, moments, state.step)
+        self._rule.update(weights_KP, gradient_KP, moments, self._made)
         return weights_KP - state.weights_KP
 
     def _uphill_gradient(

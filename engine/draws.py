@@ -29,11 +29,14 @@ class Distinct:
     """Things drawn from trials, each once, and which of them each trial uses.
 
     What reads some parameters and finds the same values reads on alike, so a thing drawn
-    for one trial is that of every trial with the values that were read.
+    for one trial is that of every trial with the values that were read. `known` are things
+    drawn before; those that are used are found again here.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, known: Distinct | None = None) -> None:
         self.found: list[Any] = []
+        self._known = known
+        self._reads: list[tuple[str, ...]] = []
         self._places: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
         self._index: list[int] = []
 
@@ -43,7 +46,10 @@ class Distinct:
             place = places.get(tuple(values[name] for name in names))
             if place is not None:
                 return place
-        return None
+        there = None if self._known is None else self._known.place(values)
+        if self._known is None or there is None:
+            return None
+        return self.add(values, self._known._reads[there], self._known.found[there])
 
     def add(self, values: Mapping[str, Any], read: Iterable[str], thing: Any) -> int:
         """Keep what was drawn and depends on the parameters `read` alone; return its place."""
@@ -51,7 +57,15 @@ class Distinct:
         places = self._places.setdefault(names, {})
         place = places[tuple(values[name] for name in names)] = len(self.found)
         self.found.append(thing)
+        self._reads.append(names)
         return place
+
+    def shared(self) -> Distinct:
+        """Return what later trials may know: this, or, where few trials share a thing, what
+        was known before.
+        """
+        known, self._known = self._known, None
+        return self if 2 * len(self.found) <= len(self._index) else known or Distinct()
 
     def use(self, place: int) -> None:
         """Give what stands at `place` to the next trial."""
@@ -90,12 +104,27 @@ class Drawn:
     frozen: Distinct = field(default_factory=Distinct)
     data: Distinct = field(default_factory=Distinct)
 
+    def shared(self) -> Drawn:
+        """Return what trials that are drawn later may share."""
+        parts = (part.shared() for part in (self.weights, self.frozen, self.data))
+        return Drawn(self.model, self.layout, *parts)
 
-def draw(experiment: Experiment[Any], trials: Trials, dtype: torch.dtype) -> Drawn:
-    """Return the initial weights and data of all trials; torch's own generator is put back."""
+    def another(self) -> Drawn:
+        """Return a place for other trials, to which all of this is known."""
+        parts = (Distinct(part) for part in (self.weights, self.frozen, self.data))
+        return Drawn(self.model, self.layout, *parts)
+
+
+def draw(
+    experiment: Experiment[Any], trials: Trials, dtype: torch.dtype, known: Drawn | None = None
+) -> Drawn:
+    """Return the initial weights and data of all trials; torch's own generator is put back.
+
+    What is `known` from trials drawn before is not drawn again.
+    """
     own = [name for name in experiment.params_type.model_fields if name in trials.varying]
     default_init = type(experiment).init is Experiment.init
-    drawn: Drawn | None = None
+    drawn = None if known is None else known.another()
     with _global_generator_kept():
         for i in range(len(trials)):
             values = {name: trials.varying[name][i] for name in own}
@@ -112,7 +141,9 @@ def draw(experiment: Experiment[Any], trials: Trials, dtype: torch.dtype) -> Dra
                 drawn = drawn or Drawn(model, WeightLayout.of(model))
                 row_P = drawn.layout.flatten(dict(model.named_parameters())).detach()
                 start = drawn.weights.add(values, draws.read, row_P)
-                drawn.frozen.add(values, draws.read, frozen_tensors(model))
+                # Copies: an engine may train this very model.
+                fixed = {name: t.clone() for name, t in frozen_tensors(model).items()}
+                drawn.frozen.add(values, draws.read, fixed)
             place = drawn.data.place(values)
             if place is None:
                 with _Draws(values, own, "data") as draws:
@@ -120,10 +151,15 @@ def draw(experiment: Experiment[Any], trials: Trials, dtype: torch.dtype) -> Dra
                     found = experiment.data(params, draws.stream)
                 place = drawn.data.add(values, draws.read, _cast(found, dtype))
             drawn.weights.use(start)
-            drawn.frozen.use(start)
+            drawn.frozen.use(_there(drawn.frozen.place(values)))
             drawn.data.use(place)
     assert drawn is not None
     return drawn
+
+
+def _there(place: int | None) -> int:
+    assert place is not None  # weights and buffers are drawn and found together
+    return place
 
 
 def lr_factors(

@@ -5,6 +5,7 @@
       ExperimentError   a researcher's experiment breaks the contract or cannot be loaded
       StoreError        records on disk are missing, torn or of another version
       CheckpointError   no whole checkpoint could be read
+      JudgeError        a pruner fails, which is the fault of no trial
       StudyError        the study folder is busy, incomplete or does not fit the sweep
 
 A message says what is wrong, where, and what to do. The command line prints it
@@ -52,6 +53,10 @@ class StoreError(PhasecubeError):
 
 class CheckpointError(PhasecubeError):
     """No whole checkpoint could be read."""
+
+
+class JudgeError(PhasecubeError):
+    """A pruner fails while a pack runs."""
 
 
 class StudyError(PhasecubeError):

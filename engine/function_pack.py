@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from phasecube.engine.checkpoint import CheckpointFolder
-from phasecube.engine.errors import CheckpointError, StoreError
+from phasecube.engine.errors import CheckpointError, JudgeError, StoreError
 from phasecube.engine.function_trial import FunctionExperiment, FunctionTrial, LeaveTrial
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.record import Outcome
@@ -40,7 +40,7 @@ def run_functions(
 
     def save() -> None:
         if checkpoints is not None:
-            save_pack(checkpoints, experiment, trials, recorder, None)
+            save_pack(checkpoints, experiment, trials, recorder, {})
 
     for index in waiting.tolist():
         if signal():
@@ -90,7 +90,7 @@ def _run(
         experiment(trial)
     except LeaveTrial as leave:
         return leave.outcome
-    except (CheckpointError, StoreError):
+    except (CheckpointError, StoreError, JudgeError):
         raise  # a full disk is no trial's fault
     except Exception as error:  # noqa: BLE001 user code may raise anything; it is told, not lost
         on_failure("".join(traceback.format_exception(error)))

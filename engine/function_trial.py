@@ -106,8 +106,8 @@ class FunctionTrial:
     def report(self, step: int, **values: float) -> None:
         """Tell the measures at `step`; those on the step grid are kept.
 
-        Does not return once the trial is to end: its loss diverged, its target is reached,
-        its time is over, or the study was asked to stop.
+        Does not return once the trial is to end: its loss diverged, its target is reached, it
+        is pruned, its time is over, or the study was asked to stop.
         """
         if step <= self.last_step:
             raise ExperimentError(
@@ -128,6 +128,8 @@ class FunctionTrial:
             if len(recorder.write(step, self._row, found)):
                 raise LeaveTrial(Outcome.DONE)
             self._tell()
+            if step < self.steps and recorder.pruned(step, self._row).any():
+                raise LeaveTrial(Outcome.PRUNED)
         if time.monotonic() > self._deadline_s:
             raise LeaveTrial(Outcome.TIMED_OUT)
         if self._signal():

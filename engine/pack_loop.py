@@ -1,23 +1,25 @@
-"""Train the lanes of one group from their step to the end, recording on the way."""
+"""Train the lanes of one group, each from its step to its end, recording on the way."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from phasecube.engine.choice import EngineChoice
+from phasecube.engine.choice import EngineChoice, with_spare
 from phasecube.engine.descent import Descent
+from phasecube.engine.errors import CheckpointError, JudgeError, StoreError
 from phasecube.engine.experiment import ENGINE_MEASURES, Experiment
 from phasecube.engine.measures import reads_update
-from phasecube.engine.pack_state import PackState
+from phasecube.engine.pack_state import PackState, Start
 from phasecube.engine.record import Outcome
 from phasecube.engine.recording import Recorder, Rows, engine_values
-from phasecube.engine.step import StepEngine, step_engine, with_spare
+from phasecube.engine.refill import Entry, Queue, entry_period
+from phasecube.engine.step import StepEngine, step_engine
 
 # Steps between two looks at which lanes have ended, where nothing is recorded: a look stalls
 # a GPU; on a CPU it costs less than the steps of lanes that are lost.
@@ -36,33 +38,36 @@ class Watch:
 
 
 class Group:
-    """K lanes with their engine and update rule; K falls as trials end."""
+    """Lanes with their engine and update rule; trials leave as they end, and others enter."""
 
     def __init__(
         self,
         experiment: Experiment,  # type: ignore[type-arg]
-        model: nn.Module,
-        state: PackState,
+        entry: Entry,
         choice: EngineChoice,
         recorder: Recorder,
-        elapsed_s: float,
+        queue: Queue | None,
     ) -> None:
         self._experiment = experiment
-        self._model = model
+        self._model = entry.model
         self._choice = choice
         self._recorder = recorder
-        self.elapsed_s = elapsed_s  # the lanes' wall time before this process
-        self.n_steps = int(state.trials.static["steps"])
+        self._queue = queue
+        self.n_steps = int(entry.state.trials.static["steps"])
+        self._looks = recorder.looks(self.n_steps)
+        self._period = entry_period(self._looks, self.n_steps)
         self._loss_above = recorder.stop.loss_above
-        on_cpu = state.weights_KP.device.type == "cpu"
+        on_cpu = entry.state.weights_KP.device.type == "cpu"
         self._look_every = LOOK_EVERY_CPU if on_cpu else LOOK_EVERY_GPU
-        self._adopt(state, np.arange(len(state)))
+        self._entered_s_K = time.monotonic() - entry.elapsed_s_K
+        self._adopt(entry.state, np.arange(len(entry.state)))
 
     def _adopt(self, all_lanes: PackState, keep: Rows) -> Tensor:
         """Go on with the lanes at `keep`; return the places that the new rows were taken from."""
         choice = self._choice
         places = with_spare(choice, keep)
         self.n_lanes = len(keep)  # spare lanes come after these
+        self._entered_s_K = self._entered_s_K[keep]
         alike = np.array_equal(places, np.arange(len(all_lanes)))
         self.state = state = all_lanes if alike else all_lanes.take(places)
         self._descent = Descent(state)
@@ -72,87 +77,182 @@ class Group:
     def train(self, watch: Watch) -> bool:
         """Return True once every lane is settled, False when the signal came.
 
-        After False the state stands before a step and has been saved.
+        After False each lane stands before a step and has been saved.
         """
-        began_s = saved_s = time.monotonic()
-        before_s, counted = self.elapsed_s, 0
+        saved_s = time.monotonic()
+        steps_to_look, counted = 0, 0
         while True:
-            step = self.state.step
-            losses_K, gradient_KP = self._engine.gradient()
-            self._note_ended(losses_K, step)
-            wanted = self._recorder.wanted(step)
-            if wanted or step == self.n_steps or step % self._look_every == 0:
-                self.elapsed_s = before_s + time.monotonic() - began_s
-                keep = self._look(step, wanted, losses_K, gradient_KP, watch.trial_walltime_s)
+            gradient_KP, keep = self._gradient(watch, look=steps_to_look == 0)
+            if steps_to_look == 0:
                 watch.on_record(counted)
                 counted = 0
                 if not len(keep):
                     return True
-                if len(keep) < self.n_lanes:
-                    gradient_KP = gradient_KP[self._adopt(self.state, keep)]
+                gradient_KP = self._change(keep, gradient_KP, watch)
+                steps_to_look = self._steps_to_look()
             self._descent.step(self._engine, gradient_KP)
+            steps_to_look -= 1
             counted += self.n_lanes
             told = watch.signal()
             if told or time.monotonic() - saved_s >= watch.checkpoint_every_s:
                 saved_s = time.monotonic()
-                self.elapsed_s = before_s + saved_s - began_s
                 watch.save(self)
                 if told:
                     watch.on_record(counted)
                     return False
 
-    def _note_ended(self, losses_K: Tensor, step: int) -> None:
+    def _gradient(self, watch: Watch, *, look: bool) -> tuple[Tensor, Rows]:
+        """Return the gradients at each lane's step, and which lanes go on as far as is known."""
+        losses_K, gradient_KP = self._engine.gradient()
+        self._note_ended(losses_K)
+        if not look:
+            return gradient_KP, np.arange(self.n_lanes)
+        return gradient_KP, self._look(losses_K, gradient_KP, watch.trial_walltime_s)
+
+    def _change(self, keep: Rows, gradient_KP: Tensor, watch: Watch) -> Tensor:
+        """Let lanes leave and newcomers enter; return the gradients of those that now train."""
+        indices = self._newcomers(keep)
+        if len(indices):
+            found = self._take_in(indices, keep, gradient_KP, watch)
+            if found is not None:
+                return found
+        if len(keep) < self.n_lanes:
+            return gradient_KP[self._adopt(self.state, keep)]
+        return gradient_KP
+
+    def _newcomers(self, keep: Rows) -> Rows:
+        """Return the trials, by their place among the pack's, that are to take free lanes."""
+        standing = int(self.state.host_steps_K[keep[0]])
+        if self._queue is None or standing % self._period:
+            return keep[:0]
+        return self._queue.for_lanes(self._choice.lanes - len(keep), self._choice.lanes)
+
+    def _take_in(
+        self, indices: Rows, keep: Rows, gradient_KP: Tensor, watch: Watch
+    ) -> Tensor | None:
+        """Join the lanes at `keep` and newcomers; return their gradients.
+
+        None where the newcomers raise: they are tried without this company, and told of.
+        """
+        queue = self._queue
+        assert queue is not None
+        try:
+            # Their first gradient by themselves: those that stay have one of this step already.
+            others = Group(
+                self._experiment, queue.enter(indices), self._choice, self._recorder, None
+            )
+            others_gradient_KP, others_keep = others._gradient(watch, look=True)
+            joined = self.state.take(keep).joined(others.state.take(others_keep))
+        except (CheckpointError, StoreError, JudgeError):
+            raise
+        except Exception:  # noqa: BLE001 user code may raise anything; it is run again, and told
+            queue.set_aside(indices)
+            return None
+        entered_s_K = [self._entered_s_K[keep], others._entered_s_K[others_keep]]
+        self._entered_s_K = np.concatenate(entered_s_K)
+        both_KP = torch.cat([gradient_KP[keep], others_gradient_KP[others_keep]])
+        return both_KP[self._adopt(joined, np.arange(len(joined)))]
+
+    def standing(self) -> dict[int, Start]:
+        """Return where each lane stands, by its row of the pack."""
+        elapsed_s_K = time.monotonic() - self._entered_s_K
+        rows = self.state.trials.lanes[: self.n_lanes].tolist()
+        return {
+            row: Start(self.state.lane(place), float(elapsed_s_K[place]))
+            for place, row in enumerate(rows)
+        }
+
+    def _steps_to_look(self) -> int:
+        steps_K = self.state.host_steps_K[: self.n_lanes]
+        next_K = self._looks[np.searchsorted(self._looks, steps_K, side="right")]
+        return min(self._look_every, int((next_K - steps_K).min()))
+
+    def _note_ended(self, losses_K: Tensor) -> None:
         bad_K = ~losses_K.isfinite()
         if self._loss_above is not None:
             bad_K |= losses_K > self._loss_above
         ended_K = self.state.ended_at_K
         # On the device: a look from the host at every step would stall a GPU.
-        ended_K.copy_(torch.where(bad_K & (ended_K < 0), step, ended_K))
+        ended_K.copy_(torch.where(bad_K & (ended_K < 0), self.state.steps_K, ended_K))
 
-    def _look(
-        self,
-        step: int,
-        wanted: frozenset[str],
-        losses_K: Tensor,
-        gradient_KP: Tensor,
-        walltime_s: float | None,
-    ) -> Rows:
-        """Settle lanes that ended, record the others; return the places of those that go on."""
-        state, recorder = self.state, self._recorder
-        rows_K = state.trials.lanes[: self.n_lanes]
-        ended_K = state.ended_at_K[: self.n_lanes].cpu().numpy()
-        bad_K = ended_K >= 0
-        if bad_K.any():
-            recorder.settle(rows_K[bad_K], Outcome.DIVERGED, ended_K[bad_K])
-        live_K = ~bad_K
-        if wanted and live_K.any():
-            values = self._values(wanted, losses_K, gradient_KP)
-            live = np.flatnonzero(live_K)
-            kept = {name: v[live] for name, v in values.items()}
-            reached = live[recorder.write(step, rows_K[live], kept)]
-            if len(reached):
-                left_out = recorder.left_out(step)
-                if left_out:  # this is their last step
-                    values = self._values(left_out, losses_K, gradient_KP)
-                    kept = {name: v[reached] for name, v in values.items()}
-                    recorder.keep(step, rows_K[reached], kept)
-                recorder.settle(rows_K[reached], Outcome.DONE, step)
-                live_K[reached] = False
-        if step == self.n_steps:
-            recorder.settle(rows_K[live_K], Outcome.DONE, step)
-            live_K[:] = False
-        elif walltime_s is not None and self.elapsed_s > walltime_s:
-            recorder.settle(rows_K[live_K], Outcome.TIMED_OUT, step)
-            live_K[:] = False
+    def _look(self, losses_K: Tensor, gradient_KP: Tensor, walltime_s: float | None) -> Rows:
+        """Settle lanes that ended, record those at a recorded step; return who goes on."""
+        recorder = self._recorder
+        rows_K = self.state.trials.lanes[: self.n_lanes]
+        steps_K = self.state.host_steps_K[: self.n_lanes]
+        ended_K = self.state.ended_at_K[: self.n_lanes].cpu().numpy()
+        live_K = ended_K < 0
+        if not live_K.all():
+            recorder.settle(rows_K[~live_K], Outcome.DIVERGED, ended_K[~live_K])
+        steps = np.unique(steps_K[live_K]).tolist()
+        together: dict[frozenset[str], list[int]] = {}
+        for step in steps:
+            together.setdefault(recorder.wanted(step), []).append(step)
+        for wanted, at in together.items():
+            if wanted:
+                measured = np.flatnonzero(live_K & np.isin(steps_K, at))
+                values = self._values(wanted, measured, losses_K, gradient_KP)
+                for step in at:
+                    self._record(step, measured, values, live_K, losses_K, gradient_KP)
+        for step in steps:
+            here = np.flatnonzero(live_K & (steps_K == step))
+            if step == self.n_steps:
+                recorder.settle(rows_K[here], Outcome.DONE, step)
+                live_K[here] = False
+            else:
+                here = here[recorder.pruned(step, rows_K[here])]
+                recorder.settle(rows_K[here], Outcome.PRUNED, step)
+                live_K[here] = False
+        if walltime_s is not None:
+            late_K = live_K & (time.monotonic() - self._entered_s_K > walltime_s)
+            recorder.settle(rows_K[late_K], Outcome.TIMED_OUT, steps_K[late_K])
+            live_K &= ~late_K
         return np.flatnonzero(live_K)
 
+    def _record(
+        self,
+        step: int,
+        measured: Rows,
+        values: dict[str, np.ndarray],
+        live_K: np.ndarray,
+        losses_K: Tensor,
+        gradient_KP: Tensor,
+    ) -> None:
+        """Write what the lanes at `step` measured; settle those whose target is reached."""
+        recorder, rows_K = self._recorder, self.state.trials.lanes
+        of_step = self.state.host_steps_K[measured] == step
+        places = measured[of_step]
+        kept = {name: v[of_step] for name, v in values.items()}
+        reached = places[recorder.write(step, rows_K[places], kept)]
+        if not len(reached):
+            return
+        left_out = recorder.left_out(step)
+        if left_out:  # this is their last step
+            more = self._values(left_out, reached, losses_K, gradient_KP)
+            recorder.keep(step, rows_K[reached], more)
+        recorder.settle(rows_K[reached], Outcome.DONE, step)
+        live_K[reached] = False
+
     def _values(
-        self, wanted: frozenset[str], losses_K: Tensor, gradient_KP: Tensor
+        self, wanted: frozenset[str], places: Rows, losses_K: Tensor, gradient_KP: Tensor
     ) -> dict[str, np.ndarray]:
+        """Return the wanted measures of the lanes at `places`."""
         found = engine_values(wanted, losses_K, gradient_KP, self.state.weights_KP)
+        values = {name: value.cpu().numpy()[places] for name, value in found.items()}
         own = wanted.difference(ENGINE_MEASURES)
         if own:
             reads = reads_update(self._experiment, own)
             update_KP = self._descent.update(self._engine, gradient_KP) if reads else None
-            found |= self._engine.measure(own, gradient_KP, update_KP)
-        return {name: value[: self.n_lanes].cpu().numpy() for name, value in found.items()}
+            if len(places) == self.n_lanes:
+                found = self._engine.measure(own, gradient_KP, update_KP)
+            else:
+                # Measures may cost many steps: of these lanes only, in company enough.
+                some = with_spare(replace(self._choice, compiled=False), places)
+                index = torch.from_numpy(some).to(gradient_KP.device)
+                update_KP = None if update_KP is None else update_KP[index]
+                found = self._engine.measure(
+                    own, gradient_KP[index], update_KP, self.state.take(some)
+                )
+            n = len(places)
+            values |= {name: value[:n].cpu().numpy() for name, value in found.items()}
+        return values

@@ -1,8 +1,8 @@
-"""The tensors of K trials that train side by side: made from seeds, reduced, saved, restored."""
+"""The tensors of K trials that train side by side: made from seeds, joined, saved, restored."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,27 +11,35 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from phasecube.engine.draws import draw, lr_factors
+from phasecube.engine.draws import Drawn, draw, lr_factors
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
-from phasecube.engine.schedules import Lanes
+from phasecube.engine.schedules import Lanes, Steps
 from phasecube.engine.streams import key_words
 from phasecube.engine.trials import Trials
 from phasecube.engine.weights import WeightLayout
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+MOMENT = "moment."
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where one lane stands: its tensors as `PackState.lane` gives them, its seconds so far."""
+
+    tensors: Mapping[str, Tensor]
+    elapsed_s: float = 0.0
 
 
 @dataclass
 class PackState:
-    """K lanes at one step. Row k of every tensor belongs to `trials[k]` and to no other.
+    """K lanes, each before a step of its own. Row k of every tensor belongs to `trials[k]`.
 
     `frozen` holds buffers and untrained parameters; `vector_KV` the varying parameters in
     the order of `places`; `lr_factors` what multiplies lr, (K,) for each weight named there.
     """
 
     trials: Trials
-    step: int
     layout: WeightLayout
     lr_factors: Mapping[str, Lanes]
     weights_KP: Tensor
@@ -42,6 +50,7 @@ class PackState:
     places: Mapping[str, int]
     keys_K2: Tensor
     steps_K: Tensor
+    host_steps_K: Steps  # the same as steps_K: to ask a GPU would stall it
     ended_at_K: Tensor  # the first step whose loss was not finite or too large; -1 while none
 
     def __len__(self) -> int:
@@ -63,7 +72,6 @@ class PackState:
 
         return PackState(
             self.trials.take(keep),
-            self.step,
             self.layout,
             {name: factor_K[keep] for name, factor_K in self.lr_factors.items()},
             rows(self.weights_KP),
@@ -74,37 +82,90 @@ class PackState:
             self.places,
             rows(self.keys_K2),
             rows(self.steps_K),
+            self.host_steps_K[keep],
             rows(self.ended_at_K),
         )
 
-    def saved(self, n_lanes: int) -> dict[str, Tensor]:
-        """Return what training changes: enough, with the trials, to go on bit for bit."""
-        tensors = {
-            "weights": self.weights_KP,
-            **{f"moment.{name}": t for name, t in self.moments.items()},
-            **{f"frozen.{name}": t for name, t in self.frozen.items()},
-        }
-        return {name: t[:n_lanes] for name, t in tensors.items()}
+    def joined(self, others: PackState) -> PackState:
+        """Return these lanes and, behind them, others; data that all share stay shared."""
+        self.needs_moments(others.moments)
+        others.needs_moments(self.moments)
 
-    def restore(self, saved: Mapping[str, Tensor], step: int) -> None:
-        """Put back what `saved` gave, rows in the order of `trials`."""
-        self.weights_KP.copy_(saved["weights"])
-        for name, tensor in self.frozen.items():
-            tensor.copy_(saved[f"frozen.{name}"])
-        device = self.weights_KP.device
-        for name, tensor in saved.items():
-            if name.startswith("moment."):
-                self.moments[name.removeprefix("moment.")] = tensor.to(device)
-        self.step = step
-        self.steps_K.fill_(step)
+        def both(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: torch.cat([t, theirs[name]]) for name, t in mine.items()}
+
+        return PackState(
+            self.trials.joined(others.trials),
+            self.layout,
+            {
+                name: np.concatenate([factor_K, others.lr_factors[name]])
+                for name, factor_K in self.lr_factors.items()
+            },
+            torch.cat([self.weights_KP, others.weights_KP]),
+            both(self.moments, others.moments),
+            both(self.frozen, others.frozen),
+            {name: _shared_or_joined(t, others.data[name]) for name, t in self.data.items()},
+            torch.cat([self.vector_KV, others.vector_KV]),
+            self.places,
+            torch.cat([self.keys_K2, others.keys_K2]),
+            torch.cat([self.steps_K, others.steps_K]),
+            np.concatenate([self.host_steps_K, others.host_steps_K]),
+            torch.cat([self.ended_at_K, others.ended_at_K]),
+        )
+
+    def lane(self, place: int) -> dict[str, Tensor]:
+        """Return what training changes of one lane: enough, with its trial, to go on bit for bit.
+
+        The tensors are views.
+        """
+        return {name: t[place] for name, t in self._trained().items()}
+
+    def put(self, place: int, tensors: Mapping[str, Tensor]) -> None:
+        """Put what `lane` gave into the lane at `place`."""
+        self.needs_moments(name.removeprefix(MOMENT) for name in tensors if name.startswith(MOMENT))
+        for name, tensor in self._trained().items():
+            if name in tensors:
+                tensor[place] = tensors[name].to(tensor.device)
+            else:  # a moment that its company of then did not need
+                tensor[place] = 0
+        self.host_steps_K[place] = int(tensors["step"])
+
+    def needs_moments(self, names: Iterable[str]) -> None:
+        """Add those moments that are missing: one that no lane needed so far is still at zero."""
+        for name in names:
+            if name not in self.moments:
+                self.moments[name] = torch.zeros_like(self.weights_KP)
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {
+            "weights": self.weights_KP,
+            **{f"{MOMENT}{name}": t for name, t in self.moments.items()},
+            **{f"frozen.{name}": t for name, t in self.frozen.items()},
+            "step": self.steps_K,
+            "ended_at": self.ended_at_K,
+        }
+
+
+def _shared_or_joined(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Return the rows of both; one row for all where all are alike and share it already."""
+    one = all(len(t) == 1 or t.stride(0) == 0 for t in (mine, theirs))
+    if one and torch.equal(mine[:1], theirs[:1]):
+        return mine[:1].expand(len(mine) + len(theirs), *mine.shape[1:])
+    return torch.cat([mine, theirs])
 
 
 def build_state(
     experiment: Experiment[Any], trials: Trials, device: torch.device
 ) -> tuple[PackState, nn.Module]:
     """Return the lanes at step 0, and a model whose weights no trial uses."""
-    dtype = DTYPES[trials.static["dtype"]]
-    drawn = draw(experiment, trials, dtype)
+    drawn = draw(experiment, trials, DTYPES[trials.static["dtype"]])
+    return state_of(experiment, trials, drawn, device), drawn.model.to(device)
+
+
+def state_of(
+    experiment: Experiment[Any], trials: Trials, drawn: Drawn, device: torch.device
+) -> PackState:
+    """Return the lanes at step 0, with what was drawn for them."""
     weights_KP = drawn.weights.spread(torch.stack(drawn.weights.found).to(device)).clone()
     frozen = {name: t.clone() for name, t in drawn.frozen.stacked(device)}
     names = [name for name in trials.varying if name != "seed"]
@@ -114,22 +175,21 @@ def build_state(
         .T.copy()
     )
     seeds = trials.varying.get("seed") or [trials.static["seed"]] * len(trials)
-    state = PackState(
+    return PackState(
         trials,
-        0,
         drawn.layout,
         lr_factors(experiment, trials, drawn.layout),
         weights_KP,
         {},
         frozen,
         dict(drawn.data.stacked(device)),
-        vector_KV.to(device, dtype),
+        vector_KV.to(device, weights_KP.dtype),
         {name: place for place, name in enumerate(names)},
         torch.tensor([key_words(seed) for seed in seeds], device=device),
         torch.zeros(len(trials), dtype=torch.int64, device=device),
+        np.zeros(len(trials), np.int64),
         torch.full((len(trials),), -1, dtype=torch.int64, device=device),
     )
-    return state, drawn.model.to(device)
 
 
 def _column(name: str, values: Any) -> Any:

@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from phasecube.engine.choice import EngineChoice
+from phasecube.engine.choice import EngineChoice, with_spare
 from phasecube.engine.descent import Descent
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.measures import reads_update
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_state import build_state
 from phasecube.engine.record import Engine
-from phasecube.engine.step import step_engine, with_spare
+from phasecube.engine.step import step_engine
 from phasecube.engine.trials import Trials
 
 GAIN = 1.10  # twice the lanes must train this much faster to be worth their memory

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from phasecube.engine.pruning import Pruning
 from phasecube.engine.record import Engine, Outcome, PackRecord, RecordRule, Status, StopRule
 
 Rows = npt.NDArray[np.int64]
@@ -34,12 +35,14 @@ class Recorder:
         stop: StopRule,
         engine: Engine,
         labels: Mapping[str, Sequence[str]] | None = None,
+        pruning: Pruning | None = None,
     ) -> None:
         self.record = record
         self.rule = rule
         self.stop = stop
         self.hits_R = np.zeros(len(record.status_RF), np.int64)
         self.engine = engine
+        self._pruning = pruning
         self._scalar_place = {int(step): i for i, step in enumerate(rule.steps)}
         self._vector_place = {int(step): i for i, step in enumerate(rule.vector_steps)}
         target = {stop.target.measure} if stop.target else set()
@@ -97,6 +100,18 @@ class Recorder:
         past_K = measured_K > target.value if target.above else measured_K < target.value
         self.hits_R[rows] = np.where(past_K, self.hits_R[rows] + 1, 0)
         return np.flatnonzero(self.hits_R[rows] >= target.records)
+
+    def looks(self, n_steps: int) -> npt.NDArray[np.int64]:
+        """Return the steps, in order, at which a trial of `n_steps` is recorded, judged or ends."""
+        rungs = [] if self._pruning is None else list(self._pruning.judge.rungs)
+        found = np.unique([*self._scalar_place, *self._vector_place, *rungs, n_steps])
+        return found[found <= n_steps].astype(np.int64)
+
+    def pruned(self, step: int, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Return which of `rows`, recorded at `step` and not at their end, are pruned there."""
+        if self._pruning is None:
+            return np.zeros(len(rows), np.bool_)
+        return self._pruning.pruned(step, rows, self.record)
 
     def keep(self, step: int, rows: Rows, values: Mapping[str, npt.NDArray[np.floating]]) -> None:
         """Write those of the rule's measures that `values` holds."""

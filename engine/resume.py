@@ -3,55 +3,33 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from phasecube.engine.checkpoint import CheckpointFolder
+from phasecube.engine.pack_state import Start
 from phasecube.engine.record import Outcome, Status
 from phasecube.engine.recording import Recorder, Rows
 from phasecube.engine.trials import Trials
 
-if TYPE_CHECKING:
-    from phasecube.engine.pack_loop import Group
-
-VERSION = 1
+VERSION = 2  # 2: each lane has a step of its own
+STATE = "state."
 # Outcomes that a checkpoint may vouch for; a trial that failed is run again when asked for.
 KEPT_OUTCOMES = (Outcome.DONE, Outcome.PRUNED, Outcome.DIVERGED, Outcome.TIMED_OUT)
 
 
 @dataclass(frozen=True)
-class InFlight:
-    """Trials that stood at `step`: their places among the pack's trials, and their tensors."""
-
-    indices: Rows
-    step: int
-    elapsed_s: float
-    tensors: dict[str, Tensor]
-
-    def take(self, places: slice) -> InFlight:
-        """Return a part of the lanes."""
-        tensors = {name: t[places] for name, t in self.tensors.items()}
-        return InFlight(self.indices[places], self.step, self.elapsed_s, tensors)
-
-
-@dataclass(frozen=True)
 class Restored:
-    """What is left to do: trials to go on with, and trials to start."""
+    """What is left to do, by place among the pack's trials: to go on with, and to start."""
 
-    in_flight: InFlight | None
+    in_flight: dict[int, Start]
     waiting: Rows
-
-    def split(self, lanes: int) -> list[InFlight]:
-        """Return the trials in flight, at most `lanes` at a time."""
-        found = self.in_flight
-        if found is None:
-            return []
-        return [found.take(slice(i, i + lanes)) for i in range(0, len(found.indices), lanes)]
 
 
 def save_pack(
@@ -59,9 +37,9 @@ def save_pack(
     experiment: Any,
     trials: Trials,
     recorder: Recorder,
-    group: Group | None,
+    standing: Mapping[int, Start],
 ) -> None:
-    """Write all rows of the pack, and the state of the lanes that train now."""
+    """Write all rows of the pack, and where those stand that train now."""
     record = recorder.record
     tensors = {
         "scalars": torch.from_numpy(record.scalars_RMS),
@@ -73,15 +51,14 @@ def save_pack(
         "version": VERSION,
         "run": _run_name(experiment, recorder),
         "trials": {str(trials.lanes[i]): _trial_name(trials, i) for i in range(len(trials))},
-        "in_flight": [],
-        "step": 0,
-        "elapsed_s": 0.0,
+        "in_flight": list(standing),
+        "elapsed_s": [start.elapsed_s for start in standing.values()],
     }
-    if group is not None:
-        saved = group.state.saved(group.n_lanes)
-        tensors |= {f"state.{name}": t for name, t in saved.items()}
-        note["in_flight"] = group.state.trials.lanes[: group.n_lanes].tolist()
-        note["step"], note["elapsed_s"] = group.state.step, group.elapsed_s
+    lanes = [start.tensors for start in standing.values()]
+    for name, like in {name: t for lane in lanes for name, t in lane.items()}.items():
+        # Only a moment may be missing, where no lane of a company needed it: it is at zero.
+        rows = [lane[name] if name in lane else torch.zeros_like(like) for lane in lanes]
+        tensors[STATE + name] = torch.stack(rows)
     folder.save(tensors, note)
 
 
@@ -95,13 +72,14 @@ def restore_pack(
     everything = np.arange(len(trials))
     found = folder.newest()
     if found is None:
-        return Restored(None, everything)
+        return Restored({}, everything)
     tensors, note = found
     if note.get("version") != VERSION or note.get("run") != _run_name(experiment, recorder):
-        return Restored(None, everything)
+        return Restored({}, everything)
     places = {row: place for place, row in enumerate(note["in_flight"])}
     status_RF = tensors["status"].numpy()
-    going, waiting = [], []
+    going: dict[int, Start] = {}
+    waiting: list[int] = []
     for i, row in enumerate(trials.lanes.tolist()):
         if note["trials"].get(str(row)) != _trial_name(trials, i):
             waiting.append(i)
@@ -109,19 +87,14 @@ def restore_pack(
             _restore_row(recorder, tensors, row)
         elif row in places:
             _restore_row(recorder, tensors, row)
-            going.append(i)
+            place = places[row]
+            lane = {
+                n.removeprefix(STATE): t[place] for n, t in tensors.items() if n.startswith(STATE)
+            }
+            going[i] = Start(lane, note["elapsed_s"][place])
         else:
             waiting.append(i)
-    if not going:
-        return Restored(None, np.array(waiting, np.int64))
-    order = torch.tensor([places[row] for row in trials.lanes[going].tolist()])
-    state = {
-        name.removeprefix("state."): t[order]
-        for name, t in tensors.items()
-        if name.startswith("state.")
-    }
-    in_flight = InFlight(np.array(going), note["step"], note["elapsed_s"], state)
-    return Restored(in_flight, np.array(waiting, np.int64))
+    return Restored(going, np.array(waiting, np.int64))
 
 
 def _restore_row(recorder: Recorder, tensors: dict[str, Tensor], row: int) -> None:

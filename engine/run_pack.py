@@ -13,17 +13,18 @@ import torch
 from phasecube.engine.checkpoint import CheckpointFolder
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import own_params
-from phasecube.engine.errors import CheckpointError, StoreError
+from phasecube.engine.errors import CheckpointError, JudgeError, StoreError
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.function_pack import run_functions
 from phasecube.engine.function_trial import FunctionExperiment
 from phasecube.engine.measures import labels
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_loop import Group, Watch
-from phasecube.engine.pack_state import build_state
+from phasecube.engine.pruning import Judge, Pruning
 from phasecube.engine.record import Engine, Outcome, PackRecord, RecordRule, StopRule
 from phasecube.engine.recording import Progress, Recorder, Rows
-from phasecube.engine.resume import InFlight, restore_pack, save_pack
+from phasecube.engine.refill import Queue
+from phasecube.engine.resume import Restored, restore_pack, save_pack
 from phasecube.engine.trials import Trials
 
 __all__ = ["Progress", "run_pack"]
@@ -44,15 +45,19 @@ def run_pack(
     on_record: Callable[[PackRecord, Progress], None] = lambda record, progress: None,  # noqa: ARG005
     on_failure: Callable[[int, str], None] = lambda lane, text: None,  # noqa: ARG005
     checkpoint_every_s: float = float("inf"),
+    judge: Judge | None = None,
+    on_rung: Callable[[PackRecord], None] = lambda record: None,  # noqa: ARG005
 ) -> bool:
     """Fill the rows `trials.lanes` of `record` in place; return True once all are settled.
 
     Goes on from the newest whole checkpoint. False means that `signal()` asked to stop and
     a checkpoint is written. A trial whose code raises is FAILED and `on_failure` gets its
-    lane and traceback; one that does not fit in memory alone is OUT_OF_MEMORY.
+    lane and traceback; one that does not fit in memory alone is OUT_OF_MEMORY. `judge` is
+    asked at its rungs which trials are PRUNED; `on_rung` sees the record before each time.
     """
+    pruning = None if judge is None else Pruning(judge, on_rung)
     if isinstance(experiment, FunctionExperiment):
-        recorder = Recorder(record, rule, stop, Engine.FUNCTION)
+        recorder = Recorder(record, rule, stop, Engine.FUNCTION, pruning=pruning)
         trial_steps = 0
 
         def tell(more: int) -> None:
@@ -72,7 +77,7 @@ def run_pack(
             on_failure=on_failure,
         )
     found = {name: _labels(experiment, trials, name) for name in rule.vectors}
-    recorder = Recorder(record, rule, stop, choice.engine, found)
+    recorder = Recorder(record, rule, stop, choice.engine, found, pruning)
     run = _PackRun(experiment, trials, recorder, choice, torch.device(device), checkpoints)
     run.on_record, run.on_failure = on_record, on_failure
     run.watch = Watch(signal, trial_walltime_s, checkpoint_every_s, run.count, run.save)
@@ -89,6 +94,7 @@ class _PackRun:
     on_record: Callable[[PackRecord, Progress], None]
     on_failure: Callable[[int, str], None]
     watch: Watch
+    _queue: Queue
 
     def __init__(
         self,
@@ -110,22 +116,22 @@ class _PackRun:
 
     def run(self) -> bool:
         """Return True once every trial is settled."""
-        in_flight: list[InFlight] = []
-        waiting = np.arange(len(self._trials))
+        found = Restored({}, np.arange(len(self._trials)))
         if self._checkpoints is not None:
             found = restore_pack(self._checkpoints, self._experiment, self._trials, self._recorder)
-            in_flight, waiting = found.split(self._lanes), found.waiting
-        self._recorder.begin(self._trials.lanes[waiting])
-        for saved in in_flight:
-            if not self._train(saved.indices, saved):
-                return False
-        while len(waiting):
+        self._recorder.begin(self._trials.lanes[found.waiting])
+        order = np.array([*found.in_flight, *found.waiting.tolist()], np.int64)
+        self._queue = Queue(self._experiment, self._trials, self._device, order, found.in_flight)
+        while len(self._queue):
             if self.watch.signal():
                 self.save(None)
                 return False
-            indices, waiting = waiting[: self._lanes], waiting[self._lanes :]
-            if not self._train(indices, None):
+            if not self._train(self._queue.next(self._lanes), refill=True):
                 return False
+            while self._queue.aside:
+                left = self._from_the_start(self._queue.aside.pop(0))
+                if len(left) and not self._train(left, refill=False):
+                    return False
         return True
 
     def count(self, trial_steps: int) -> None:
@@ -137,38 +143,47 @@ class _PackRun:
     def save(self, group: Group | None) -> None:
         """Write a checkpoint of all rows and of the lanes in hand."""
         if self._checkpoints is not None:
-            save_pack(self._checkpoints, self._experiment, self._trials, self._recorder, group)
+            rows = self._trials.lanes
+            starts = {int(rows[index]): start for index, start in self._queue.starts.items()}
+            if group is not None:
+                starts |= group.standing()
+            save_pack(self._checkpoints, self._experiment, self._trials, self._recorder, starts)
 
-    def _train(self, indices: Rows, saved: InFlight | None) -> bool:
+    def _train(self, indices: Rows, *, refill: bool) -> bool:
         """Train the trials at `indices`; halve them where together they fail."""
         try:
-            return self._group(indices, saved).train(self.watch)
-        except (CheckpointError, StoreError):
+            return self._group(indices, refill=refill).train(self.watch)
+        except (CheckpointError, StoreError, JudgeError):
             raise  # a full disk is no trial's fault
         except Exception as error:  # noqa: BLE001 user code may raise anything; it is told, not lost
             text = "".join(traceback.format_exception(error))
             outcome = Outcome.OUT_OF_MEMORY if is_out_of_memory(error) else Outcome.FAILED
         # Out of the except block: the error's frames held the tensors of the failed group.
-        rows = self._trials.lanes[indices]
-        left = indices[~self._recorder.settled(rows)]
-        # From the start, because a step may have been half done; a trial's numbers do not
-        # depend on its company, so what was recorded comes out the same.
-        self._recorder.begin(self._trials.lanes[left])
+        left = self._from_the_start(self._queue.inside)  # `indices`, and who entered since
         if len(left) > 1:
             half = (len(left) + 1) // 2
             if outcome is Outcome.OUT_OF_MEMORY:
                 self._lanes = min(self._lanes, half)
-            return self._train(left[:half], None) and self._train(left[half:], None)
+            # Without others to come, until it is known whose fault it was.
+            return self._train(left[:half], refill=False) and self._train(left[half:], refill=False)
         for row in self._trials.lanes[left]:
             self._recorder.settle(np.array([row]), outcome, 0)
             self.on_failure(int(row), text)
         self.count(0)
         return True
 
-    def _group(self, indices: Rows, saved: InFlight | None) -> Group:
-        state, model = build_state(self._experiment, self._trials.take(indices), self._device)
-        if saved is not None:
-            state.restore(saved.tensors, saved.step)
-        elapsed_s = 0.0 if saved is None else saved.elapsed_s
+    def _from_the_start(self, indices: Rows) -> Rows:
+        """Return those that are not settled, and forget what they recorded.
+
+        Because a step may have been half done; a trial's numbers do not depend on its
+        company, so what was recorded comes out the same.
+        """
+        left = indices[~self._recorder.settled(self._trials.lanes[indices])]
+        self._recorder.begin(self._trials.lanes[left])
+        return left
+
+    def _group(self, indices: Rows, *, refill: bool) -> Group:
+        queue = self._queue
         choice = replace(self._choice, lanes=self._lanes)
-        return Group(self._experiment, model, state, choice, self._recorder, elapsed_s)
+        entry = queue.first(indices)
+        return Group(self._experiment, entry, choice, self._recorder, queue if refill else None)

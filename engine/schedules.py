@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 Lanes = npt.NDArray[np.float64]
+Steps = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -100,9 +101,10 @@ def schedule_faults(
 
 
 class LaneSchedules:
-    """The schedules of K lanes. Lanes share few of them; each is computed once a step.
+    """The schedules of K lanes, each of which stands `from_K` steps into its own.
 
-    By Python's own cosine and not numpy's, which may round by a number's place in its array.
+    Lanes share few schedules and steps; each is computed once a step, by Python's own cosine
+    and not numpy's, which may round by a number's place in its array.
     """
 
     def __init__(
@@ -112,18 +114,23 @@ class LaneSchedules:
         steps: int,
         decay_type: str,
         budgets: tuple[int, ...] = (),
+        from_K: Steps | None = None,
     ) -> None:
-        columns = (lanes(name) for name in ("warmup_steps", "decay_fraction", "final_lr_fraction"))
-        rows_K3 = np.stack(list(columns), 1)
-        unique_U3, which_K = np.unique(rows_K3, axis=0, return_inverse=True)
+        columns = [lanes(name) for name in ("warmup_steps", "decay_fraction", "final_lr_fraction")]
+        columns.append(np.zeros_like(columns[0]) if from_K is None else from_K.astype(np.float64))
+        rows_K4 = np.stack(columns, 1)  # a step below 2^31 is exact in float64
+        unique_U4, which_K = np.unique(rows_K4, axis=0, return_inverse=True)
         self._which_K = which_K.reshape(-1)  # numpy 2.0 gives it another shape than 2.1
         self._schedules = [
-            Schedule(kind, steps, warmup, decay, decay_type, final, budgets)
-            for warmup, decay, final in unique_U3.tolist()
+            (Schedule(kind, steps, warmup, decay, decay_type, final, budgets), int(begun))
+            for warmup, decay, final, begun in unique_U4.tolist()
         ]
 
     def at(self, steps: range) -> Lanes:
-        """Return the shares of `lr`, shape (C, K); exactly 1 where a schedule does nothing."""
-        found = np.array([[schedule.share(t) for schedule in self._schedules] for t in steps])
+        """Return the shares of `lr`, shape (C, K); exactly 1 where a schedule does nothing.
+
+        `steps` are counted from where each lane stands.
+        """
+        found = np.array([[one.share(begun + t) for one, begun in self._schedules] for t in steps])
         taken: Lanes = found[:, self._which_K]
         return taken

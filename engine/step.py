@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
@@ -28,39 +26,29 @@ from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
 
 Tensors = Mapping[str, Tensor]
-Lanes = npt.NDArray[np.int64]
 # The lanes' function of an experiment, its static parameters and a number of lanes. All
 # that differs between packs is an argument, so it serves every pack of this process.
 _COMPILED: dict[Any, tuple[LaneCode, Callable[..., Any]]] = {}
 MAX_COMPILED = 64
 
 
-def with_spare(choice: EngineChoice, lanes: Lanes) -> Lanes:
-    """Return `lanes`, and behind them the last one again for each copy to be trained beside."""
-    if choice.engine is Engine.SEQUENTIAL:
-        return lanes
-    if choice.compiled:
-        # One number of lanes, so one compilation, and the same code whatever the company.
-        copies = max(2, choice.lanes + choice.spare) - len(lanes)
-    else:
-        # A batch of one goes to other matrix kernels than a batch of two or of sixty-four
-        # (a product with a vector, for one), which round differently.
-        copies = max(choice.spare, 2 - len(lanes))
-    return np.concatenate([lanes, np.repeat(lanes[-1:], copies)])
-
-
 class StepEngine(Protocol):
-    """Computes for the lanes it was made for; a pack that shrank needs a new one."""
+    """Computes for the lanes it was made for; other lanes need a new one."""
 
     def gradient(self) -> tuple[Tensor, Tensor]:
-        """Return the losses [K] and gradients [K, P] at the state's step."""
+        """Return the losses [K] and gradients [K, P] at each lane's step."""
 
     def measure(
-        self, wanted: frozenset[str], gradient_KP: Tensor, update_KP: Tensor | None = None
+        self,
+        wanted: frozenset[str],
+        gradient_KP: Tensor,
+        update_KP: Tensor | None = None,
+        some: PackState | None = None,
     ) -> dict[str, Tensor]:
         """Return the wanted measures of the experiment, [K] or [K, labels].
 
-        `update_KP` is what the coming step adds, for measures that read it.
+        `update_KP` is what the coming step adds, for measures that read it. `some` holds the
+        lanes to be measured, by default all; the other arguments' rows are theirs.
         """
 
 
@@ -112,15 +100,15 @@ class _Vmapped:
             _COMPILED[key] = (code, function)
         self._code, self._transformed = _COMPILED[key]
 
-    def _inputs(self, frozen: Tensors) -> tuple[Any, ...]:
-        state = self._state
-        return frozen, state.vector_KV, state.data, state.keys_K2, state.steps_K
-
     def measure(
-        self, wanted: frozenset[str], gradient_KP: Tensor, update_KP: Tensor | None = None
+        self,
+        wanted: frozenset[str],
+        gradient_KP: Tensor,
+        update_KP: Tensor | None = None,
+        some: PackState | None = None,
     ) -> dict[str, Tensor]:
         """Return the wanted measures; buffers that a measure changes are thrown away."""
-        state, code = self._state, self._measured
+        state, code = some or self._state, self._measured
         if wanted not in self._measures:
 
             def lane_measures(weights: Tensors, *rest: Any) -> dict[str, Tensor]:
@@ -132,7 +120,7 @@ class _Vmapped:
         weights = state.layout.views(state.weights_KP)
         code.model.eval()
         with torch.no_grad():
-            return self._measures[wanted](weights, *self._inputs(frozen), known)
+            return self._measures[wanted](weights, *_inputs(state, frozen), known)
 
 
 class VmapForward(_Vmapped):
@@ -154,7 +142,7 @@ class VmapForward(_Vmapped):
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the losses [K] and gradients [K, P]."""
         self._code.model.train()
-        losses_K = self._transformed(self._leaves, *self._inputs(self._state.frozen))
+        losses_K = self._transformed(self._leaves, *_inputs(self._state, self._state.frozen))
         # A vector of ones and not a sum: a lane that is NaN meets no other.
         found = torch.autograd.grad(losses_K, self._tensors, self._ones_K, allow_unused=True)
         return losses_K.detach(), _joined(found, self._tensors)
@@ -175,7 +163,7 @@ class VmapGradient(_Vmapped):
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the losses [K] and gradients [K, P]."""
         self._code.model.train()
-        found, losses_K = self._transformed(self._views, *self._inputs(self._state.frozen))
+        found, losses_K = self._transformed(self._views, *_inputs(self._state, self._state.frozen))
         return losses_K.detach(), _joined([found[n] for n in self._views], self._views.values())
 
 
@@ -208,7 +196,8 @@ class Sequential:
         """Return the loss [1] and gradient [1, P]."""
         self._model.train()
         # Modules with a generator of their own (nn.Dropout) draw a function of seed and step.
-        torch.default_generator.manual_seed(seed_of(self._seed, "module", self._state.step))
+        step = int(self._state.host_steps_K[0])
+        torch.default_generator.manual_seed(seed_of(self._seed, "module", step))
         loss = scalar_loss(self._experiment, self._trial(self._weights, None))
         if self._buffers:
             self._keep_replaced_buffers()
@@ -217,7 +206,11 @@ class Sequential:
         return loss.detach().unsqueeze(0), _joined(batched, [t.unsqueeze(0) for t in self._tensors])
 
     def measure(
-        self, wanted: frozenset[str], gradient_KP: Tensor, update_KP: Tensor | None = None
+        self,
+        wanted: frozenset[str],
+        gradient_KP: Tensor,
+        update_KP: Tensor | None = None,
+        some: PackState | None = None,  # noqa: ARG002 there is one lane
     ) -> dict[str, Tensor]:
         """Return the wanted measures; buffers that a measure changes are put back."""
         known = tree_map(lambda t: t[0], _known(self._state, gradient_KP, update_KP))
@@ -249,6 +242,11 @@ class Sequential:
 
     def _call(self, weights: Tensors, inputs: tuple[Any, ...]) -> Any:
         return functional_call(self._model, {**weights, **self._frozen}, inputs)
+
+
+def _inputs(state: PackState, frozen: Tensors) -> tuple[Any, ...]:
+    """Return what a lane's function takes behind the weights."""
+    return frozen, state.vector_KV, state.data, state.keys_K2, state.steps_K
 
 
 def _loss(code: LaneCode, weights: Tensors, *rest: Any) -> Tensor:

@@ -29,6 +29,11 @@ class Trials:
         """Return every resolved parameter of one trial."""
         return {**self.static, **{name: values[index] for name, values in self.varying.items()}}
 
+    def joined(self, others: Trials) -> Trials:
+        """Return these trials and, behind them, others of the same pack."""
+        varying = {name: [*values, *others.varying[name]] for name, values in self.varying.items()}
+        return Trials(np.concatenate([self.lanes, others.lanes]), self.static, varying)
+
     def take(self, indices: Sequence[int] | npt.NDArray[np.int64]) -> Trials:
         """Return the trials at `indices`, in that order."""
         varying = {name: [values[i] for i in indices] for name, values in self.varying.items()}

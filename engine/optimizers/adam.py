@@ -24,8 +24,8 @@ class AdamMoments:
         self._hyper = hyper
         self._lr_factor = lr_factor
         beta1_K, beta2_K = hyper.lanes("beta1"), hyper.lanes("beta2")
-        self._correction1 = BiasCorrections(beta1_K)
-        self._correction2 = BiasCorrections(beta2_K)
+        self._correction1 = BiasCorrections(beta1_K, hyper.from_K)
+        self._correction2 = BiasCorrections(beta2_K, hyper.from_K)
         self._one_minus_beta1 = hyper.column(1 - beta1_K)
         self._beta2 = hyper.column(beta2_K)
         self._one_minus_beta2 = hyper.column(1 - beta2_K)

@@ -14,7 +14,7 @@ from phasecube.engine.optimizers.clipping import ClippedGradient
 from phasecube.engine.optimizers.per_weight import PerWeight
 from phasecube.engine.optimizers.projection import OrthogonalGradient
 from phasecube.engine.optimizers.rule import Hyperparameters, UpdateRule
-from phasecube.engine.schedules import Lanes
+from phasecube.engine.schedules import Lanes, Steps
 
 if TYPE_CHECKING:
     from phasecube.engine.trials import Trials
@@ -22,14 +22,21 @@ if TYPE_CHECKING:
 
 
 def hyperparameters(
-    trials: Trials, layout: WeightLayout, dtype: torch.dtype, device: torch.device
+    trials: Trials,
+    layout: WeightLayout,
+    dtype: torch.dtype,
+    device: torch.device,
+    from_K: Steps | None = None,
 ) -> Hyperparameters:
-    """Return what rules read of `trials`; raise ExperimentError where the optimizer is unknown."""
+    """Return what rules read of `trials`, which have made `from_K` steps (by default none).
+
+    Raises ExperimentError where the optimizer is unknown.
+    """
     name = trials.static["optimizer"]
     if name not in OPTIMIZERS:
         known = ", ".join(sorted(OPTIMIZERS))
         raise ExperimentError(f"optimizer: {name!r} is unknown; choose one of {known}")
-    return Hyperparameters(trials, layout, dtype, device)
+    return Hyperparameters(trials, layout, dtype, device, from_K=from_K)
 
 
 def update_rule(

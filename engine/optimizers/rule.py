@@ -14,13 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from phasecube.engine.schedules import Lanes, LaneSchedules, budgets_of
+from phasecube.engine.schedules import Lanes, LaneSchedules, Steps, budgets_of
 
 if TYPE_CHECKING:
     from phasecube.engine.trials import Trials
     from phasecube.engine.weights import WeightLayout
 
-CHUNK_STEPS = 64  # coefficients are made for this many steps at once
+# Coefficients are made for this many steps at once: at first, and at most.
+FIRST_STEPS, CHUNK_STEPS = 8, 64
 
 
 class UpdateRule(Protocol):
@@ -38,9 +39,10 @@ class UpdateRule(Protocol):
     def update(
         self, weights_KP: Tensor, gradient_KP: Tensor, moments: Mapping[str, Tensor], step: int
     ) -> None:
-        """Move the weights and moments of every lane in place from `step` to `step + 1`.
+        """Move the weights and moments of every lane in place by one step.
 
-        `gradient_KP` may be overwritten.
+        `step` counts from where the lanes stood when `hyper` was made, each at its own of
+        `hyper.from_K`. `gradient_KP` may be overwritten.
         """
 
 
@@ -48,6 +50,7 @@ class Hyperparameters:
     """The run parameters of K lanes: float64 columns, and how to round them to tensors.
 
     `layout` says where in a lane's row each weight tensor stands; `lr_factor` multiplies lr.
+    Lane k has made `from_K[k]` steps; all ranges of steps below are counted from there.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class Hyperparameters:
         dtype: torch.dtype,
         device: torch.device,
         lr_factor: Lanes | float = 1.0,
+        from_K: Steps | None = None,
     ) -> None:
         self._trials = trials
         self.layout = layout
         self.dtype = dtype
         self.device = device
+        self.from_K = np.zeros(len(trials), np.int64) if from_K is None else from_K.copy()
         self._lr_K = self.lanes("lr") * lr_factor
         self._schedules = LaneSchedules(
             self.lanes,
@@ -69,12 +74,15 @@ class Hyperparameters:
             int(self.static("steps")),
             self.static("decay_type"),
             budgets_of(self.static("budgets")),
+            self.from_K,
         )
 
     def part(self, names: Sequence[str], lr_factor: Lanes | float) -> Hyperparameters:
         """Return the same for some neighbouring weights only, lr multiplied by `lr_factor`."""
         layout = self.layout.part(names)
-        return Hyperparameters(self._trials, layout, self.dtype, self.device, lr_factor)
+        return Hyperparameters(
+            self._trials, layout, self.dtype, self.device, lr_factor, self.from_K
+        )
 
     def static(self, name: str) -> Any:
         """Return a parameter that all lanes share."""
@@ -121,44 +129,47 @@ class Hyperparameters:
 
 
 class ByStep:
-    """Columns (K, 1) that differ from step to step, made CHUNK_STEPS at a time."""
+    """Columns (K, 1) that differ from step to step, made for many steps at a time."""
 
     def __init__(self, hyper: Hyperparameters, make: tuple[Callable[[range], Lanes], ...]) -> None:
         self._hyper = hyper
         self._make = make
-        self._chunk = -1
+        self._made = range(0)
         self._columns: list[tuple[Tensor, ...]] = []
 
     def at(self, step: int) -> tuple[Tensor, ...]:
         """Return the step's column of each coefficient."""
-        chunk, place = divmod(step, CHUNK_STEPS)
-        if chunk != self._chunk:
-            steps = range(chunk * CHUNK_STEPS, (chunk + 1) * CHUNK_STEPS)
-            found = [self._hyper.columns(make(steps)) for make in self._make]
+        if step not in self._made:
+            # Few at first: lanes that come and go may make an end to these soon.
+            n = min(max(FIRST_STEPS, 2 * len(self._made)), CHUNK_STEPS)
+            self._made = range(step, step + n)
+            found = [self._hyper.columns(make(self._made)) for make in self._make]
             self._columns = list(zip(*found, strict=True))
-            self._chunk = chunk
-        return self._columns[place]
+        return self._columns[step - self._made.start]
 
 
 class BiasCorrections:
-    """1 - beta^t of each lane for a range of steps, by Python's own power.
+    """1 - beta^t of each lane for a range of steps from `from_K` on, by Python's own power.
 
-    numpy's vectorised power may differ from it in the last bit; lanes share few betas, so
-    each power is computed once.
+    numpy's vectorised power may differ from it in the last bit; lanes share few betas and
+    steps, so each power is computed once.
     """
 
-    def __init__(self, beta_K: Lanes) -> None:
-        unique_U, self._which_K = np.unique(beta_K, return_inverse=True)
-        self._betas = [float(beta) for beta in unique_U]
+    def __init__(self, beta_K: Lanes, from_K: Steps) -> None:
+        unique_U2, which_K = np.unique(np.stack([beta_K, from_K], 1), axis=0, return_inverse=True)
+        self._which_K = which_K.reshape(-1)  # numpy 2.0 gives it another shape than 2.1
+        self._betas = [(beta, int(begun) + 1) for beta, begun in unique_U2.tolist()]
 
     def at(self, steps: range) -> Lanes:
         """Return 1 - beta^(step + 1), shape (C, K)."""
-        found = np.array([[1.0 - beta ** (t + 1) for beta in self._betas] for t in steps])
+        found = np.array([[1.0 - beta ** (n + t) for beta, n in self._betas] for t in steps])
         taken: Lanes = found[:, self._which_K]
         return taken
 
     def root_at(self, steps: range) -> Lanes:
         """Return (1 - beta^(step + 1))^0.5, shape (C, K)."""
-        found = np.array([[(1.0 - beta ** (t + 1)) ** 0.5 for beta in self._betas] for t in steps])
+        found = np.array(
+            [[(1.0 - beta ** (n + t)) ** 0.5 for beta, n in self._betas] for t in steps]
+        )
         taken: Lanes = found[:, self._which_K]
         return taken
