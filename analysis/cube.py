@@ -21,6 +21,7 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of, rows_or
+from phasecube.analysis.search_facts import search_attrs
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome, Status
 from phasecube.engine.store import Store
@@ -286,4 +287,5 @@ def _attrs(
         "order_of_coordinates": coordinates,
         "complete": int(complete),
         "schema_version": SCHEMA_VERSION,
+        **search_attrs(sweep),
     }

@@ -19,6 +19,7 @@ PLOT_KINDS: Mapping[str, str] = {
     "instability_forecast": "phasecube.analysis.instability_plot",
     "lr_transfer": "phasecube.analysis.lr_transfer_plot",
     "boundary_dimension": "phasecube.analysis.boundary_dimension_plot",
+    "refined_boundary": "phasecube.analysis.refined_boundary_plot",
     "lineage": "phasecube.analysis.lineage_plot",
 }
 

@@ -48,6 +48,7 @@ ANALYSES: Mapping[str, frozenset[str]] = {
             *("select", "shown_x", "shown_y"),
         }
     ),
+    "refined_boundary": frozenset({"title", "x", "y", "question", "reference", "exact"}),
     "lr_stability": (_MAP - {"y"})
     | {
         "lr",
