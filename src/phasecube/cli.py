@@ -188,6 +188,13 @@ def parser() -> argparse.ArgumentParser:
         help="to wait for the first of them to start (default 600)",
     )  # fmt: skip
 
+    dashboard = command(
+        "dashboard", "dashboard:dashboard", "a search in Optuna's dashboard, in your browser"
+    )
+    _study(dashboard)
+    dashboard.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    dashboard.add_argument("--port", type=int, default=8080, help="0: any that is free")
+
     export = command("export", "results:export", "write a study as NetCDF (.nc) or .parquet")
     _study(export)
     export.add_argument("target", type=Path)
