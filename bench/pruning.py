@@ -25,7 +25,7 @@ import numpy as np
 
 # name: catalog sweep, what is replaced in its text, judged by, rungs early and late, and what a
 # user who knows the study calls hopeless.
-STUDIES: dict[str, tuple[str, dict[str, str], str, list[list[int]], float]] = {
+STUDIES: dict[str, tuple[str, dict[str, str], str, list[list[int]], dict[str, Any]]] = {
     "grokking": (
         "grokking_onset",
         {
@@ -35,7 +35,7 @@ STUDIES: dict[str, tuple[str, dict[str, str], str, list[list[int]], float]] = {
         },
         "val_loss",
         [[20, 60, 180, 540], [180, 540]],
-        0.08,
+        {"upper": 0.08},
     ),
     "lr": (
         "lr_sensitivity",
@@ -54,7 +54,7 @@ STUDIES: dict[str, tuple[str, dict[str, str], str, list[list[int]], float]] = {
         },
         "val_loss",
         [[10, 30, 90], [90, 180]],
-        4.0,
+        {"upper": 4.2, "n_warmup_steps": 30},
     ),
 }
 PRUNERS: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -122,9 +122,9 @@ def replays(name: str, path: Path) -> None:
     from phasecube.sweeps.replay import replay
 
     study = Study(path)
-    _, _, measure, rung_sets, upper = STUDIES[name]
+    _, _, measure, rung_sets, hopeless = STUDIES[name]
     for place, (rungs, (kind, options)) in enumerate(itertools.product(rung_sets, PRUNERS)):
-        options = options or ({"upper": upper} if kind == "threshold" else {})
+        options = options or (hopeless if kind == "threshold" else {})
         table = {"kind": kind, "measure": measure, "rungs": rungs, "options": options}
         asked = PrunerSection.model_validate(table)
         recorded = recorded_trials(study, asked)
@@ -145,7 +145,7 @@ def replays(name: str, path: Path) -> None:
         words = "".join(f", {k} {v['kind'] if k == 'wrapped' else v}" for k, v in options.items())
         tenth = f"{round((found.decile_kept or 0) * found.decile)} of {found.decile}"
         order = "" if found.rank_correlation is None else f"{found.rank_correlation:.2f}"
-        best = "kept" if found.best_kept == found.best else f"{found.best_kept:.4g}"
+        best = "kept" if found.best_kept == found.best else f"{found.best_kept or np.nan:.4g}"
         print(
             f"{kind + words:44}{found.saved / found.steps:8.1%}{found.points_pruned:8}{best:>10}"
             f"{tenth:>12}{order:>7}",

@@ -117,16 +117,19 @@ class _Shown:
             State.PRUNED: optuna.trial.TrialState.PRUNED,
             State.ENDED: optuna.trial.TrialState.FAIL,
         }
-        self._trials = [
-            self._trial(point, states[State(state)], len(table.steps_G))
-            for point, state in enumerate(table.state_P.tolist())
-        ]
+        # What has no value yet is no trial: most points of a large sweep have not begun.
+        begun = np.flatnonzero(np.isfinite(table.by_seed_PKG).any(axis=(1, 2))).tolist()
+        self._trials = {
+            point: self._trial(point, states[State(int(table.state_P[point]))], len(table.steps_G))
+            for point in begun
+        }
         if section.kind == "hyperband":
             # Its brackets are successive halvings; it draws a trial's from its number.
             self._pruners = pruner._pruners
-            self._bracket_P[:] = [pruner._get_bracket_id(self._study, t) for t in self._trials]
+            for point, trial in self._trials.items():
+                self._bracket_P[point] = pruner._get_bracket_id(self._study, trial)
         if section.kind in HALVING:
-            for point, trial in enumerate(self._trials):
+            for point, trial in self._trials.items():
                 trial.system_attrs = self._completed(point, len(table.steps_G))
 
     def prunes(self, point: int) -> bool:
@@ -142,8 +145,9 @@ class _Shown:
     def _of_bracket(self, bracket: int) -> list[optuna.trial.FrozenTrial]:
         """Return the trials that are compared with each other."""
         if bracket not in self._brackets:
-            places = np.flatnonzero(self._bracket_P == bracket).tolist()
-            self._brackets[bracket] = [self._trials[place] for place in places]
+            self._brackets[bracket] = [
+                trial for point, trial in self._trials.items() if self._bracket_P[point] == bracket
+            ]
         return self._brackets[bracket]
 
     def rivals(self, point: int) -> Values:
