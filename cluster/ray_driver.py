@@ -10,6 +10,7 @@ Ray with it, unless it was started by somebody else (`--address`).
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import shutil
@@ -136,7 +137,7 @@ def ray_address() -> str:
 
 
 def run_packs(arguments: argparse.Namespace, folder: Path, inbox: Inbox, outbox: Outbox) -> None:
-    """Run one experiment of Ray Tune, whose trials are the packs that are ordered."""
+    """Run experiments of Ray Tune, whose trials are the packs that are ordered."""
     from ray import tune
 
     from phasecube.cluster.ray_packs import PackTrainable
@@ -145,21 +146,25 @@ def run_packs(arguments: argparse.Namespace, folder: Path, inbox: Inbox, outbox:
     pending = Pending()
     teller = Teller(arguments, inbox, outbox, pending)
     pack = {"device": arguments.device, "threads": arguments.threads}
-    tune.run(
-        PackTrainable,
-        name="packs",
-        storage_path=str(folder / "tune"),
-        search_alg=Orders(inbox, teller, pending, pack),
-        scheduler=pending,
-        callbacks=[teller],
-        num_samples=-1,
-        resources_per_trial=tune.PlacementGroupFactory([bundle_of(arguments)]),
-        reuse_actors=True,
-        raise_on_failed_trial=False,
-        trial_name_creator=lambda trial: f"pack-{trial.trial_id}",
-        trial_dirname_creator=lambda trial: trial.trial_id,
-        verbose=0,
-    )
+    for number in itertools.count():
+        while not inbox.orders:
+            time.sleep(POLL_S)
+            teller.look()
+        tune.run(
+            PackTrainable,
+            name=f"packs-{number}",
+            storage_path=str(folder / "tune"),
+            search_alg=Orders(inbox, teller, pending, pack),
+            scheduler=pending,
+            callbacks=[teller],
+            num_samples=-1,
+            resources_per_trial=tune.PlacementGroupFactory([bundle_of(arguments)]),
+            reuse_actors=True,
+            raise_on_failed_trial=False,
+            trial_name_creator=lambda trial: f"pack-{trial.trial_id}",
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            verbose=0,
+        )
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ class Order:
 
     study: str = ""
     job: str = ""  # a PackJob's line
+    environment: str = ""  # as JSON, what its worker's code must be; empty: as it is
 
     def to_line(self) -> str:
         """Return the order as one line of JSON."""

@@ -5,6 +5,7 @@ Imported by the driver and the workers of Ray alone: it is Ray at its top.
 
 from __future__ import annotations
 
+import json
 import os
 import queue
 import socket
@@ -15,6 +16,7 @@ from typing import Any
 from ray.tune import Trainable
 
 from phasecube.cluster.job import Event, PackJob
+from phasecube.cluster.provenance import drift, environment
 from phasecube.cluster.ray_lines import worker_log
 from phasecube.cluster.study import exists
 from phasecube.engine.errors import PhasecubeError, StudyError
@@ -71,10 +73,11 @@ class PackTrainable(Trainable):
         runner, runs = None, None
         while (pack := self._jobs.get()) is not None:
             try:
-                log_into(pack.study, machine())
+                log_into(pack.study)
                 if runs != (pack.study, pack.job.run):  # else the plan may be another by now
                     from phasecube.cluster.pack_runner import PackRunner
 
+                    check_code(pack.study, pack.environment)
                     runner = PackRunner(pack.study, pack.device, pack.threads)
                     runs = (pack.study, pack.job.run)
                 assert runner is not None
@@ -92,6 +95,7 @@ class _Pack:
     def __init__(self, config: dict[str, Any]) -> None:
         self.study = Path(config["study"])
         self.job = PackJob.from_line(config["job"])
+        self.environment = str(config["environment"])
         self.threads = int(config["threads"])
         # Of the GPUs Ray shows this process the one it gave it, whichever that is.
         self.device = "cuda:0" if config["device"].startswith("cuda") else str(config["device"])
@@ -116,17 +120,27 @@ def machine() -> str:
     return os.environ.get("SLURMD_NODENAME", socket.gethostname())
 
 
-def log_into(study: Path, machine: str) -> None:
+def check_code(study: Path, environment_then: str) -> None:
+    """Raise StudyError where this machine's packages or code are not those of the driver's."""
+    changed = drift(json.loads(environment_then), environment(study)) if environment_then else []
+    if changed:
+        raise StudyError(
+            f"{machine()} has other code than the driver's machine: {'; '.join(changed)}; "
+            "install the same there, or run on machines that share one installation"
+        )
+
+
+def log_into(study: Path) -> None:
     """Let what this process prints stand in the study's logs, a file a machine.
 
     Raises StudyError where this machine does not see the study.
     """
     if not exists(study):
         raise StudyError(
-            f"{machine} does not see {study}: a study that Ray runs on several "
+            f"{machine()} does not see {study}: a study that Ray runs on several "
             "machines must stand on a file system that all of them share"
         )
-    path = worker_log(study, machine)
+    path = worker_log(study, machine())
     path.parent.mkdir(exist_ok=True)
     log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):

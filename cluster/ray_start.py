@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from phasecube.cluster.executor import devices_of, usable_cores
 from phasecube.engine.errors import StudyError
 
-ANSWER_S = 60.0
+CONNECT_S, ANSWER_S = 10.0, 120.0  # a start takes 5 s on a machine that is idle
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -76,7 +76,7 @@ def driver_command(place: RayPlace) -> list[str]:
     command += ["--threads", str(place.threads), "--device", place.device]
     command += ["--packs-per-gpu", str(place.packs_per_gpu)]
     if place.address is not None:
-        check_address(place.address, place.answer_s)
+        check_address(place.address)
         command += ["--address", place.address]
     elif (nodes := allocated_nodes()) is not None:
         command = [*srun(nodes[:1]), *command]
@@ -97,7 +97,7 @@ def local_packs(place: RayPlace) -> int:
     return max(1, usable_cores() // place.threads)
 
 
-def check_address(address: str, answer_s: float) -> None:
+def check_address(address: str) -> None:
     """Raise StudyError where nothing listens: Ray itself would try for minutes."""
     if address == "auto":
         return
@@ -110,7 +110,7 @@ def check_address(address: str, answer_s: float) -> None:
     if not host or not port.isdigit():
         raise StudyError(f"--address {address}: give HOST:PORT, for example 10.0.0.1:6379, or auto")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=answer_s).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise StudyError(
             f"no Ray answers at {address}: {error}; start one with `ray start --head`, "

@@ -8,8 +8,9 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import ray
 from ray import cloudpickle
@@ -23,12 +24,13 @@ from phasecube.cluster.processes import oom_kills
 from phasecube.cluster.ray_driver import LOOK_EVERY_S, POLL_S, Inbox, Outbox
 from phasecube.cluster.ray_lines import Said
 from phasecube.cluster.ray_packs import DONE, EVENTS
-from phasecube.engine.errors import StudyError
+from phasecube.cluster.ray_start import RayPlace
 
 OF_NODE = "the actor's node was"  # preempted, terminated: what Ray says of an actor lost with it
 SHORT_OF_MEMORY = "running low on memory"
 
 Config = dict[str, Any]
+IDLE_S = 5.0  # between two batches of a search workers stay; other users of Ray need not wait long
 
 
 class Orders(Searcher):
@@ -41,16 +43,22 @@ class Orders(Searcher):
         self.pending = pending
         self.pack = pack
 
-    def suggest(self, trial_id: str) -> Config | None:  # noqa: ARG002
-        """Return the next order as a trial's config, None if there is none yet."""
+    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002
+        """Return the next order as a trial's config, None if there is none yet.
+
+        After IDLE_S without one the experiment ends, and its workers leave their places.
+        """
+        idle_since_s = time.monotonic()
         while not self.inbox.orders:
             if self.pending.live:
                 return None
+            if time.monotonic() - idle_since_s >= IDLE_S:
+                return Searcher.FINISHED
             # Given nothing while nothing runs, Tune would ask, and do nothing else, for minutes.
             time.sleep(POLL_S)
             self.teller.look()
         order = self.inbox.orders.popleft()
-        return {"study": order.study, "job": order.job, **self.pack}
+        return {**asdict(order), **self.pack}
 
     def on_trial_complete(self, trial_id: str, *_: Any, **__: Any) -> None:
         """Learn nothing: which points come next is decided from the store."""
@@ -157,22 +165,27 @@ class Teller(Callback):
     def look_at_nodes(self) -> None:
         """Say how many packs fit the cluster, where that has changed.
 
-        Raises StudyError where none does, or where the node of this machine has died.
+        Ends where none does, or where the node of this machine has died.
         """
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
         here = ray.get_runtime_context().get_node_id()
         living = [node for node in nodes if node["Alive"]]
         if not any(node["NodeID"] == here for node in living):
-            raise StudyError("the Ray node of this machine has died")
+            self.give_up("the Ray node of this machine has died")
         slots = sum(fitting(bundle_of(self.arguments), node["Resources"]) for node in living)
         if slots == 0:
-            raise StudyError(why_none_fits(bundle_of(self.arguments), living))
+            self.give_up(why_none_fits(bundle_of(self.arguments), living))
         at_most = self.arguments.at_most
         # Twice: the next packs wait where the actors are, which else would be ended and begun.
         slots = 2 * slots if at_most is None or slots <= at_most else at_most
         if slots != self.slots:
             self.slots = slots
             self.say(Said("slots", slots=slots))
+
+    def give_up(self, why: str) -> NoReturn:
+        """Say why nothing can be run, and end: Tune would wait for its workers to end well."""
+        self.say(Said("gone", message=why))
+        raise SystemExit(1)
 
 
 def job_of(trial: Any) -> PackJob:
@@ -188,11 +201,11 @@ def error_of(trial: Any) -> Exception:
     return error
 
 
-def bundle_of(arguments: argparse.Namespace) -> dict[str, float]:
+def bundle_of(place: argparse.Namespace | RayPlace) -> dict[str, float]:
     """Return what one pack needs of a node."""
-    bundle = {"CPU": float(arguments.threads)}
-    if arguments.device.startswith("cuda"):
-        bundle["GPU"] = 1.0 / arguments.packs_per_gpu
+    bundle = {"CPU": float(place.threads)}
+    if place.device.startswith("cuda"):
+        bundle["GPU"] = 1.0 / place.packs_per_gpu
     return bundle
 
 
@@ -203,7 +216,7 @@ def fitting(bundle: dict[str, float], resources: dict[str, float]) -> int:
 
 def why_none_fits(bundle: dict[str, float], nodes: list[dict[str, Any]]) -> str:
     """Return the sentence for a cluster no node of which can take a pack."""
-    need = " and ".join(f"{need:g} {name}" for name, need in bundle.items())
+    need = " and ".join(f"{need:.3g} {name}" for name, need in bundle.items())
     has = "; ".join(
         ", ".join(f"{node['Resources'].get(name, 0.0):g} {name}" for name in bundle)
         for node in nodes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import selectors
 import shutil
@@ -17,11 +18,19 @@ from typing import IO
 from phasecube.cluster.executor import OnEvent, Stop
 from phasecube.cluster.job import Event, PackJob
 from phasecube.cluster.pack_queue import MAX_DEATHS, PackQueue
+from phasecube.cluster.provenance import environment
 from phasecube.cluster.ray_lines import Order, Said, driver_log
-from phasecube.cluster.ray_start import RayPlace, driver_command, driver_environment, node_command
+from phasecube.cluster.ray_start import (
+    RayPlace,
+    allocated_nodes,
+    driver_command,
+    driver_environment,
+    node_command,
+)
 from phasecube.engine.errors import StudyError
 
 POLL_S = 0.1  # how late a stop signal is noticed
+REFUSED = b"InvalidAuthToken"
 LEAVE_S = 30.0  # for Ray to shut down in
 
 
@@ -37,6 +46,17 @@ class Ray:
     def __init__(self, place: RayPlace | None = None) -> None:
         self.place = place or RayPlace()
         self._driver: _Driver | None = None
+
+    @property
+    def address(self) -> str:
+        """Return where the Ray that runs now is found, empty before it answers."""
+        return "" if self._driver is None else self._driver.address
+
+    @property
+    def token(self) -> str:
+        """Return what lets another process in at `address`, empty before Ray is started."""
+        environment = {} if self._driver is None else self._driver.environment
+        return environment.get("RAY_AUTH_TOKEN", "")
 
     def __enter__(self) -> Ray:
         return self
@@ -77,6 +97,8 @@ class _Run:
         self.queue = queue
         self.on_event = on_event
         self.open: dict[int, PackJob] = {}
+        # Other machines may have another installation; this one has one.
+        self.code = json.dumps(environment(study)) if driver.has_other_machines else ""
 
     def until(self, stop: Stop) -> None:
         """Feed and listen until no pack is left, or all have stopped."""
@@ -96,7 +118,7 @@ class _Run:
         """Send as many packs as the driver can use."""
         while len(self.open) < self.driver.slots and (job := self.queue.take()) is not None:
             self.open[job.pack] = job
-            self.driver.order(Order(str(self.study), job.to_line()))
+            self.driver.order(Order(str(self.study), job.to_line(), self.code))
 
     def hear(self, said: Said, stopping: bool) -> None:
         """Pass on what happened to a pack."""
@@ -133,19 +155,21 @@ class _Driver:
     def __init__(self, place: RayPlace, study: Path) -> None:
         self.place = place
         self.slots = 0
+        self.address = ""
         self._folder: Path | None = None
         self._heard = bytearray()
         self._log_path = driver_log(study)
         self._log_path.parent.mkdir(exist_ok=True)
-        self._environment = driver_environment(place)
+        self.environment = driver_environment(place)
         self._nodes: subprocess.Popen[bytes] | None = None
         with self._log_path.open("ab") as log:
+            self._log_begins = log.tell()
             self._process = subprocess.Popen(
                 driver_command(place),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,  # Ctrl-C in a terminal is told to all but these
             )
         os.set_blocking(_pipe(self._process.stdout).fileno(), False)
@@ -153,6 +177,11 @@ class _Driver:
         self._selector.register(_pipe(self._process.stdout), selectors.EVENT_READ)
         self._answer_by_s = time.monotonic() + place.answer_s
         self._ready = False
+
+    @property
+    def has_other_machines(self) -> bool:
+        """Return whether packs may run elsewhere than here."""
+        return self.place.address is not None or allocated_nodes() is not None
 
     def order(self, order: Order) -> None:
         """Send one order."""
@@ -163,8 +192,8 @@ class _Driver:
 
     def listen(self) -> Iterator[Said]:
         """Yield what was said, within POLL_S; raises StudyError once Ray has gone."""
-        if not self._ready and time.monotonic() > self._answer_by_s:
-            raise StudyError(self._silent())
+        if not self._ready:
+            self._check_answer()
         if not self._selector.select(POLL_S):
             return
         heard = os.read(_pipe(self._process.stdout).fileno(), 65536)
@@ -178,7 +207,7 @@ class _Driver:
             if said.kind == "begun":
                 self._folder = Path(said.folder)
             elif said.kind == "ready":
-                self._ready = True
+                self._ready, self.address = True, said.address
                 self._have_others_join(said.address)
             elif said.kind == "slots":
                 self.slots = said.slots
@@ -213,9 +242,20 @@ class _Driver:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    env=self._environment,
+                    env=self.environment,
                     start_new_session=True,
                 )
+
+    def _check_answer(self) -> None:
+        with self._log_path.open("rb") as log:
+            log.seek(self._log_begins)
+            if REFUSED in log.read():  # Ray itself would try again and again
+                raise StudyError(
+                    f"the Ray at {self.place.address} refuses our token: set RAY_AUTH_MODE=token "
+                    "and RAY_AUTH_TOKEN to those it was started with"
+                )
+        if time.monotonic() > self._answer_by_s:
+            raise StudyError(self._silent())
 
     def _silent(self) -> str:
         place = self.place
