@@ -31,6 +31,7 @@ Ints = npt.NDArray[np.int64]
 NODES = 513  # of a line: intervals are rounded outward to 1/512 of the axis
 DOUBLINGS = 3  # pieces are counted at 1/8, 1/4, 1/2 of the points and at all
 LEAST_PIECES, LEAST_GROWTH = 8, 1.4  # of a boundary that is called not smooth
+NEAREST = 4  # points of each side that may be an end of a bracket
 GAP_CANDIDATES = 4096
 
 
@@ -93,6 +94,13 @@ class Pieces:
 
     n_points: int
     n_pieces: int
+
+
+def values_of(axis: SearchedAxis, share_P: Floats) -> Floats:
+    """Return the values at shares of an axis, not rounded where it has whole numbers."""
+    if axis.scale == "log":
+        return np.asarray(axis.low ** (1 - share_P) * axis.high**share_P)
+    return np.asarray(axis.low * (1 - share_P) + axis.high * share_P)
 
 
 def tried_points(
@@ -177,8 +185,8 @@ def crossings(model: BoundaryModel, tried: TriedPoints, lines_LD: Floats, along:
     """Return where each line crosses the boundary; `lines_LD` holds its place on the other axes.
 
     The interval holds every place, connected to the crossing, of which the process is not sure
-    (95 %) on which side it lies. It is never narrower than the bracket: the nearest point that
-    said yes and the nearest that said no, each moved along the boundary to the line.
+    (95 %) on which side it lies. It is never narrower than the bracket: a yes and a no among the
+    nearest points, each moved along the boundary to the line.
     """
     node_T = np.linspace(0, 1, NODES)
     places = np.repeat(lines_LD[:, None], NODES, 1)
@@ -211,7 +219,10 @@ def _unsure(unsure_LT: Bools, line_C: Ints, node_C: Ints) -> tuple[Ints, Ints]:
 
 
 def _bracket(model: BoundaryModel, tried: TriedPoints, at_CD: Floats, along: int) -> Floats:
-    """Return how far along the axis the nearest yes and no lie from the boundary [C, 2]."""
+    """Return how far along the axis a yes and a no nearby lie from the boundary [C, 2].
+
+    Of the NEAREST points of each side the one that lies closest to it.
+    """
     from scipy.spatial import KDTree
 
     found_C2 = np.zeros((len(at_CD), 2))
@@ -221,8 +232,11 @@ def _bracket(model: BoundaryModel, tried: TriedPoints, at_CD: Floats, along: int
     slope_C = np.where(np.abs(slope_C) < 1e-9, 1e-9, slope_C)
     for column, side in enumerate((True, False)):
         mine_ND = tried.shares_ND[tried.has_answer & (tried.says_yes == side)]
-        nearest_C = KDTree(mine_ND).query(at_CD)[1]
-        found_C2[:, column] = model.mean(mine_ND)[nearest_C] / slope_C
+        k = min(NEAREST, len(mine_ND))
+        near_CK = KDTree(mine_ND).query(at_CD, [*range(1, k + 1)])[1]
+        mean_CK = model.mean(mine_ND)[near_CK]
+        closest_C = np.abs(mean_CK).argmin(1)
+        found_C2[:, column] = mean_CK[np.arange(len(at_CD)), closest_C] / slope_C
     return found_C2
 
 

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from phasecube.analysis.print_style import add_caption, styled
+from phasecube.analysis.refined_boundary import values_of
 from phasecube.sweeps.boundary_model import lattice
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 LINE, BAND, NO_COLOUR, YES_COLOUR = "#000000", "#E69F00", "#0072B2", "#D55E00"
 REFERENCES = ("#009E73", "#CC79A7", "#555555", "#56B4E9")
 HATCH, HATCH_COLOUR = "////", "#BBBBBB"
-JOINED = 0.1  # crossings of neighbouring slices farther apart are two branches
+JOINED, STEEPEST = 0.1, 2.0  # crossings of neighbouring slices farther apart are two branches
 
 
 def boundary_figure(panels: Sequence[Panel], caption: str) -> Figure:
@@ -45,19 +46,18 @@ def boundary_figure(panels: Sequence[Panel], caption: str) -> Figure:
 
 
 def _draw_map(axes: Any, panel: Panel) -> None:
-    from phasecube.analysis.refined_boundary_plot import values_of
-
     assert panel.y is not None
     if panel.unsure_YX.any():
         side = lattice(1, len(panel.unsure_YX))[:, 0]
-        axes.contourf(
+        hatched = axes.contourf(
             *(values_of(panel.x, side), values_of(panel.y, side)),
             panel.unsure_YX.astype(float),
             levels=[0.5, 1.5],
             colors="none",
             hatches=[HATCH],
             zorder=0,
-        ).set_edgecolor(HATCH_COLOUR)
+        )
+        hatched.set(edgecolor=HATCH_COLOUR, linewidth=0)
     found = panel.found
     x_C = panel.slice_L[found.line_C]
     value_C, low_C, high_C = (
@@ -86,7 +86,9 @@ def _branches(panel: Panel) -> list[npt.NDArray[np.int64]]:
     found = panel.found
     open_: list[list[int]] = []
     closed: list[list[int]] = []
+    share_L = [panel.x.share_of(value) for value in panel.slice_L]
     for line in range(len(panel.slice_L)):
+        reach = JOINED + STEEPEST * (share_L[line] - share_L[line - 1] if line else 0.0)
         here = list(np.flatnonzero(found.line_C == line))
         going_on: list[list[int]] = []
         gaps = sorted(
@@ -96,7 +98,7 @@ def _branches(panel: Panel) -> list[npt.NDArray[np.int64]]:
         )
         used: set[int] = set()
         for gap, b, c in gaps:
-            if gap < JOINED and b not in used and c in here:
+            if gap < reach and b not in used and c in here:
                 used.add(b)
                 here.remove(c)
                 going_on.append([*open_[b], int(c)])
@@ -106,8 +108,6 @@ def _branches(panel: Panel) -> list[npt.NDArray[np.int64]]:
 
 
 def _draw_line(axes: Any, panel: Panel) -> None:
-    from phasecube.analysis.refined_boundary_plot import values_of
-
     tried, found = panel.tried, panel.found
     trials_N = np.maximum(tried.n_yes_N + tried.n_no_N, 1)
     for low, high in zip(found.low_C, found.high_C, strict=True):

@@ -12,26 +12,24 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.exact_lines import EXACT, exact_line, fixed_numbers
-from phasecube.analysis.labels import format_value, in_words
+from phasecube.analysis.labels import in_words
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.refined_boundary import (
     Crossings,
-    Pieces,
     TriedPoints,
     Verdict,
     bracket_crossings,
     crossings,
-    largest_gap,
     model_of,
     pieces_of,
-    transition_width,
     tried_points,
     unsure_at,
+    values_of,
     verdict_of,
 )
+from phasecube.analysis.refined_boundary_words import caption_of, in_question
 from phasecube.analysis.search_facts import asked, search_facts
 from phasecube.engine.errors import StudyError
-from phasecube.sweeps.adaptive_sections import QuestionSection
 from phasecube.sweeps.axis import SearchedAxis
 from phasecube.sweeps.boundary_model import BoundaryModel, lattice
 from phasecube.sweeps.expression import Expression
@@ -94,13 +92,6 @@ class Panel:
         return self.y or self.x
 
 
-def values_of(axis: SearchedAxis, share_P: Floats) -> Floats:
-    """Return the values at shares of an axis, not rounded where it has whole numbers."""
-    if axis.scale == "log":
-        return np.asarray(axis.low ** (1 - share_P) * axis.high**share_P)
-    return np.asarray(axis.low * (1 - share_P) + axis.high * share_P)
-
-
 def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
     """Return one plot of the boundary; raise StudyError where the study is no search for one."""
     facts = search_facts(ds)
@@ -128,7 +119,7 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
     verdict = verdict_of(tried, pieces, joined)
     if verdict is Verdict.NOT_SMOOTH:
         panels = [replace(panel, found=NOTHING) for panel in panels]
-    caption = " ".join(_caption(tried, model, panels, joined, verdict, pieces, question))
+    caption = caption_of(tried, model, y or x, joined, verdict, pieces, question)
 
     def figure() -> Any:
         from phasecube.analysis.refined_boundary_figure import boundary_figure
@@ -138,16 +129,6 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
     title = options.title or f"Where the answer changes: {in_question(question)}"
     table = pd.concat([_table(panel) for panel in panels], ignore_index=True)
     return (Plot("refined_boundary", title, caption, table, figure),)
-
-
-def in_question(question: QuestionSection) -> str:
-    """Return a question in words that follow "trials that" without "that"."""
-    if question.outcome is not None:
-        return str(question.outcome)
-    side = "above" if question.above is not None else "below"
-    level = question.above if question.above is not None else question.below
-    until = "at the end" if question.by_step is None else f"by step {question.by_step}"
-    return f"{question.measure} {side} {level:g} {until}"
 
 
 def _sides(
@@ -211,8 +192,21 @@ def _map_panel(
         grid = np.full((MAP_SIDE, MAP_SIDE, len(names)), level)
         grid[..., [at_y, at_x]] = lattice(2, MAP_SIDE)
         unsure_YX = unsure_at(model, grid.reshape(-1, len(names))).reshape(MAP_SIDE, MAP_SIDE)
+        unsure_YX &= ~_in_band(found, share_L)
     references = _references(options, columns, fixed, len(share_L))
     return Panel(title, x, y, tried, shown_N, slice_L, found, references, unsure_YX)
+
+
+def _in_band(found: Crossings, share_L: Floats) -> Bools:
+    """Return the cells of the map that an interval covers, or touches: it says that itself."""
+    side = np.linspace(0, 1, MAP_SIDE)
+    slice_X = np.abs(share_L[:, None] - side).argmin(0)
+    covered = np.zeros((MAP_SIDE, MAP_SIDE), np.bool_)
+    margin = 1.5 / (MAP_SIDE - 1)
+    for line, low, high in zip(found.line_C, found.low_C, found.high_C, strict=True):
+        inside_Y = (side > low - margin) & (side < high + margin)
+        covered |= inside_Y[:, None] & (slice_X == line)
+    return covered
 
 
 def _references(
@@ -266,64 +260,3 @@ def _table(panel: Panel) -> pd.DataFrame:
     columns["is_bounded"] = found.is_bounded
     columns |= {f"reference {r.label}": r.value_L[found.line_C] for r in panel.references}
     return pd.DataFrame(columns)
-
-
-def _caption(
-    tried: TriedPoints,
-    model: BoundaryModel | None,
-    panels: list[Panel],
-    found: Crossings,
-    verdict: Verdict,
-    pieces: tuple[Pieces, ...],
-    question: QuestionSection,
-) -> list[str]:
-    along = panels[0].along
-    n, unknown = len(tried.shares_ND), int((~tried.has_answer).sum())
-    said = [f"{n:,} points were tried; filled: {in_question(question)}, open: not."]
-    if unknown:
-        said.append(f"Crosses: {unknown:,} without an answer.")
-    if verdict is Verdict.NO_BOUNDARY:
-        return [*said, "All answers are alike: no boundary was found."]
-    if verdict is Verdict.NOT_SMOOTH:
-        counts = ", ".join(str(each.n_pieces) for each in pieces)
-        points = ", ".join(str(each.n_points) for each in pieces)
-        said.append(
-            f"No smooth boundary at these scales: points that agree fall into {counts} pieces "
-            f"at {points} points, where a smooth one keeps its few. No line is drawn."
-        )
-    elif panels[0].y is None:
-        ends = [
-            f"{format_value(float(values_of(along, low)))} to "
-            f"{format_value(float(values_of(along, high)))}"
-            for low, high in zip(found.low_C, found.high_C, strict=True)
-        ]
-        said.append(f"The answer changes between neighbours: {'; '.join(ends)}.")
-    else:
-        said.append(_of_the_line(found, along))
-    if model is not None and (split := int(tried.disagrees.sum())):
-        place = tried.axes.index(along)
-        width = 100 * transition_width(model, tried, place)
-        said.append(
-            f"Seeds disagree at {split:,} points, nine of ten of them within {width:.2g} % of the "
-            f"axis {along.name} from the boundary."
-        )
-    gap = 100 * largest_gap(tried)
-    looked = f"No place is farther than {gap:.2g} % of the axes from an answer."
-    return [*said, looked]
-
-
-def _of_the_line(found: Crossings, along: SearchedAxis) -> str:
-    bounded = found.is_bounded
-    widths = 100 * (found.high_C - found.low_C)[bounded]
-    text = (
-        "Line: the boundary; band: 95 % of a Gaussian process of the answers, and at least the "
-        "nearest answers on both sides; hatched: where no answer tells."
-    )
-    if len(widths):
-        text += (
-            f" The band is {np.median(widths):.2g} % of the axis {along.name} wide in the middle, "
-            f"{widths.max():.2g} % at most."
-        )
-    if not bounded.all():
-        text += f" At {(~bounded).sum():,} of {len(bounded):,} crossings it has no end yet."
-    return text
