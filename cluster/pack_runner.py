@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from phasecube.cluster.branches import Branches
 from phasecube.cluster.engine_choices import (
     LIKE,
     REQUEST,
+    EngineChoices,
     group_keys,
     publish_choice,
     read_choice,
@@ -65,6 +67,7 @@ class PackRunner:
         self._keys = group_keys(self.plan)
         self.store = Store(study / STORE)
         self.experiment = load_experiment(self.plan.sweep.experiment, study)
+        self.branches = Branches(study, self.plan, self.experiment, device, self._choice_of)
 
     def run(self, job: PackJob, stop: Callable[[], bool], tell: Callable[[Event], None]) -> None:
         """Run the pack until its trials are settled or `stop()`; tells each event."""
@@ -72,8 +75,9 @@ class PackRunner:
         from phasecube.engine.run_pack import Progress, run_pack
 
         record = self._standing(job.pack)
-        open_K = record.status_RF[:, Status.OUTCOME] == Outcome.NOT_RUN
         lanes = self.plan.trials_of(job.pack).lanes
+        beginning = self.branches.begin(job.pack, record, stop)
+        open_K = record.status_RF[:, Status.OUTCOME] == Outcome.NOT_RUN
         trials = self.plan.trials_of(job.pack, open_K)
         record.status_RF[trials.lanes, Status.RUN] = job.run
         resources = self.plan.sweep.resources
@@ -98,6 +102,11 @@ class PackRunner:
             row = job.pack * self.plan.pack_size + lane
             note_failure(self.study, job.pack, row, trials.params(place), text)
 
+        if beginning is None:
+            tell(event("stopped"))
+            return
+        if beginning.ended:
+            self.store.write_pack(job.pack, record)
         if len(trials):
             fields = job.choice
             if fields is None:
@@ -118,6 +127,9 @@ class PackRunner:
                 on_record=on_record,
                 on_failure=on_failure,
                 checkpoint_every_s=resources.checkpoint_every_s,
+                keep=beginning.keep,
+                on_kept=beginning.on_kept,
+                starts=beginning.starts,
             )
             self.store.write_pack(job.pack, record)
             if not settled:
@@ -142,6 +154,15 @@ class PackRunner:
         if fields is None:
             fields = publish_choice(self.study, key, self._choose(job))
         return with_lanes(fields, self.plan.sweep.resources.lanes)
+
+    def _choice_of(self, group: int) -> EngineChoice:
+        fields = read_choice(self.study, self._keys[group])
+        if fields is None:  # derived, and gone: what its rows ran on is asked for again
+            known = EngineChoices(self.study, self.plan, self.store.read_status())
+            fields = self._settle_choice(
+                PackJob(0, group, 0, requested_engine=known.requested[group])
+            )
+        return from_fields(with_lanes(fields, self.plan.sweep.resources.lanes))
 
     def _choose(self, job: PackJob) -> ChoiceFields:
         # By the group's first pack, whoever chooses: workers start at once with packs of

@@ -59,7 +59,7 @@ class PopulationSearch:
         points tried are no whole generations.
         """
         size = self.population.size
-        if n == 0:
+        if n == 0 or not all(each.is_settled for each in tried[-size:]):
             return []
         generation, rest = divmod(len(tried), size)
         if rest or (tried and tried[-1].point["steps"] != self._steps(generation)):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from phasecube.cluster.branches import forget_states
 from phasecube.cluster.optuna_samplers import batch_size
 from phasecube.cluster.study import Study
 from phasecube.cluster.tried import Tried, open_points, read_tried
@@ -112,6 +113,7 @@ class Search:
                 f"{sweep.sampler.points:,} points: its sampler finds no other that is new and "
                 "can be trained"
             )
+        forget_states(self.study.path, self.study.plan, self.study.store.read_status())
         self._show([*tried, *(Tried(len(tried) + i, p, (), OPEN) for i, p in enumerate(new))])
         return len(new)
 

@@ -7,7 +7,7 @@ checkpoints/          of the packs that are not settled
 runs.jsonl            what produced the rows: commit, versions, hardware
 logs/                 tracebacks, and what workers printed
 
-sweep.resolved.json, plan.parquet, planned.npy, engines/, cube.zarr: derived,
+sweep.resolved.json, plan.parquet, planned.npy, engines/, branches/, cube.zarr: derived,
 may be deleted and are rebuilt.
 """
 

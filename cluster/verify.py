@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.cluster.branches import Branches, trials_at
 from phasecube.cluster.engine_choices import REQUEST, group_keys, read_choice
 from phasecube.cluster.job import ChoiceFields
 from phasecube.cluster.provenance import read_runs, versions
 from phasecube.cluster.study import Study
 from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
-from phasecube.engine.trials import Trials
 from phasecube.sweeps.plan import Plan
 
 # Ends that follow from the numbers; the others depend on the machine or on luck.
@@ -39,16 +39,17 @@ def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Itera
 
     Alone, third of three, and among others drawn at random, with the engine of its row.
     """
-    import torch
+    from phasecube.cluster.pack_runner import PackRunner
 
     plan, store = study.plan, study.store
-    torch.set_num_threads(plan.sweep.resources.threads)
     experiment = load_experiment(plan.sweep.experiment, study.path)
     status_RF = store.read_status()
     settled = np.flatnonzero(
         np.isin(status_RF[plan.row, Status.OUTCOME], [int(o) for o in REPEATABLE])
     )
     keys = group_keys(plan)
+    resources = plan.sweep.resources
+    branches = PackRunner(study.path, resources.device, resources.threads).branches
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(settled)[:n_trials]
     for trial in np.sort(chosen).tolist():
@@ -60,7 +61,7 @@ def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Itera
         others = rng.permutation(group[plan.row[group] != row])
         for company, members in _companies(trial, others.tolist()):
             published = read_choice(study.path, keys[int(plan.group[trial])])
-            found = _run(plan, experiment, members, engine, published)
+            found = _run(plan, experiment, members, engine, published, branches)
             place = members.index(trial)
             differences = _differences(plan, stored, lane, found, place)
             if differences:
@@ -83,24 +84,34 @@ def _run(
     members: Sequence[int],
     engine: Engine,
     published: ChoiceFields | None,
+    branches: Branches,
 ) -> PackRecord:
     from phasecube.cluster.pack_runner import from_fields
     from phasecube.engine.admission import choose_engine
     from phasecube.engine.run_pack import run_pack
 
-    every = [plan.params(trial) for trial in members]
-    varying = {name: [p[name] for p in every] for name in every[0] if name not in plan.static}
-    static = {name: value for name, value in every[0].items() if name in plan.static}
-    trials = Trials(np.arange(len(members)), static, varying)
     record = PackRecord.empty(len(members), plan.rule)
+    begins, ended = branches.starts(members)
+    for trial, end in ended.items():
+        end.settle(record, members.index(trial))
+    able = [lane for lane, trial in enumerate(members) if trial not in ended]
+    if not able:
+        return record
+    trials = trials_at(plan, members).take(able)
     device = plan.sweep.resources.device
     if published is not None and Engine[published["engine"]] is engine:
         choice = from_fields(published)  # with the spare lanes that keep bits apart
         if not choice.compiled:
             choice = replace(choice, lanes=len(members))
     else:
-        choice = choose_engine(experiment, trials, device, REQUEST[engine], len(members))
-    run_pack(experiment, trials, record, plan.rule, plan.stop, choice, device=device)
+        choice = choose_engine(
+            experiment, trials, device, REQUEST.get(engine, "auto"), len(members)
+        )
+    run_pack(
+        *(experiment, trials, record, plan.rule, plan.stop, choice),
+        device=device,
+        starts={members.index(trial): state for trial, state in begins.items()},
+    )
     return record
 
 

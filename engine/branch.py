@@ -6,7 +6,9 @@ it may be deleted at any time: the trials it came from can be trained again up t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,22 @@ SUFFIX = ".states"
 VERSION = 1
 State = Mapping[str, Tensor]  # of one lane, as PackState.lane gives it
 Place = tuple[str, int]  # digest of the trial, and the step that its state stands before
+
+
+OnKept = Callable[[int, Mapping[int, State]], None]  # a step, and states by lane
+
+
+@dataclass(frozen=True)
+class Keeper:
+    """Which lanes of a pack are to keep their states, before which steps, and who takes them."""
+
+    steps_of: Mapping[int, frozenset[int]]
+    take: OnKept
+
+    @cached_property
+    def steps(self) -> frozenset[int]:
+        """Return every step before which some lane keeps its state."""
+        return frozenset().union(*self.steps_of.values())
 
 
 class BranchFolder:

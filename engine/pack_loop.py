@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from phasecube.engine.branch import Keeper
 from phasecube.engine.choice import EngineChoice, with_spare
 from phasecube.engine.descent import Descent
 from phasecube.engine.errors import CheckpointError, JudgeError, StoreError
@@ -35,6 +36,7 @@ class Watch:
     checkpoint_every_s: float
     on_record: Callable[[int], None]  # trial-steps since the last call
     save: Callable[[Group], None]
+    keeper: Keeper | None = None
 
 
 class Group:
@@ -103,11 +105,31 @@ class Group:
 
     def _gradient(self, watch: Watch, *, look: bool) -> tuple[Tensor, Rows]:
         """Return the gradients at each lane's step, and which lanes go on as far as is known."""
+        if watch.keeper is not None:
+            self._keep(watch.keeper)  # before: a forward pass may change buffers
         losses_K, gradient_KP = self._engine.gradient()
         self._note_ended(losses_K)
         if not look:
             return gradient_KP, np.arange(self.n_lanes)
         return gradient_KP, self._look(losses_K, gradient_KP, watch.trial_walltime_s)
+
+    def _keep(self, keeper: Keeper) -> None:
+        """Hand over the states that are to be kept of the lanes that stand before such a step."""
+        steps_K = self.state.host_steps_K[: self.n_lanes]
+        for step in sorted(keeper.steps.intersection(np.unique(steps_K).tolist())):
+            # One that has ended goes on until the next look, and is no state to begin in.
+            live_K = self.state.ended_at_K[: self.n_lanes].cpu().numpy() < 0
+            rows_K = self.state.trials.lanes[: self.n_lanes]
+            keeper.take(
+                step,
+                {
+                    int(row): self.state.lane(place)
+                    for place, row in enumerate(rows_K)
+                    if live_K[place]
+                    and steps_K[place] == step
+                    and step in keeper.steps_of.get(int(row), ())
+                },
+            )
 
     def _change(self, keep: Rows, gradient_KP: Tensor, watch: Watch) -> Tensor:
         """Let lanes leave and newcomers enter; return the gradients of those that now train."""

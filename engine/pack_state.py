@@ -21,6 +21,8 @@ from phasecube.engine.weights import WeightLayout
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 MOMENT = "moment."
+# Where a trial comes from: nothing that it computes with.
+NO_LANE_PARAMS = ("seed", "parent_trial", "branch_step")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def state_of(
     """Return the lanes at step 0, with what was drawn for them."""
     weights_KP = drawn.weights.spread(torch.stack(drawn.weights.found).to(device)).clone()
     frozen = {name: t.clone() for name, t in drawn.frozen.stacked(device)}
-    names = [name for name in trials.varying if name != "seed"]
+    names = [name for name in trials.varying if name not in NO_LANE_PARAMS]
     vector_KV = torch.tensor(
         np.array([_column(name, trials.varying[name]) for name in names], np.float64)
         .reshape(len(names), len(trials))

@@ -25,6 +25,19 @@ class RunParams(Params):
     )
     steps: int = Field(1000, ge=1, le=2**31 - 1, description="optimizer steps")
     dtype: Literal["float32", "float64"] = Field("float32", description="precision of training")
+    parent_trial: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{32})?$",
+        json_schema_extra=VARIES,
+        description="digest of the trial that this one goes on from; empty: from none",
+    )
+    branch_step: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        json_schema_extra=VARIES,
+        description="the step at which it begins, with the parent's weights and moments",
+    )
     optimizer: str = Field("sgd", description="update rule, a key of OPTIMIZERS")
     lr: float = Field(0.1, ge=0, description="learning rate")
     schedule: Literal["constant", "cosine", "wsd", "wsd_s"] = Field(
@@ -106,6 +119,8 @@ class RunParams(Params):
 # The digest leaves a run parameter out while it has this value: all trials had it before it was a
 # parameter, so a new parameter renames no trial. No entry ever changes, also if a default does.
 AS_BEFORE: Mapping[str, Any] = {
+    "parent_trial": "",
+    "branch_step": 0,
     "schedule": "constant",
     "warmup_steps": 0,
     "decay_fraction": 0.1,
@@ -131,6 +146,16 @@ AS_BEFORE: Mapping[str, Any] = {
     "state_block_size": 256,
     "state_min_size": 4096,
 }
+
+
+def branch_faults(steps: int, parent_trial: str, branch_step: int) -> list[tuple[str, str]]:
+    """Return (parameter, message) for each combination that no trial can have."""
+    if not parent_trial and branch_step:
+        return [("branch_step", f"a trial that begins at step {branch_step} has a parent_trial")]
+    if parent_trial and not 0 < branch_step < steps:
+        message = f"lies after 0 and before the trial's end, {steps}; got {branch_step}"
+        return [("branch_step", message)]
+    return []
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ class Entry:
 class Queue:
     """The trials of a pack, by their place among them, in the order in which they enter.
 
-    `starts` holds where trials stand that trained before. `inside` are the trials that the
-    group in hand was given; `aside` are blocks that could not enter one.
+    `starts` holds where trials stand that trained before, `begins` where those begin that go on
+    from others. `inside` are the trials that the group in hand was given; `aside` are blocks
+    that could not enter one.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Queue:
         device: torch.device,
         waiting: Rows,
         starts: Mapping[int, Start],
+        begins: Mapping[int, Start],
     ) -> None:
         self._experiment = experiment
         self._trials = trials
@@ -57,6 +59,7 @@ class Queue:
         self._waiting = waiting
         self._drawn: Drawn | None = None
         self.starts = dict(starts)
+        self._begins = begins
         self.inside: Rows = waiting[:0]
         self.aside: list[Rows] = []
 
@@ -95,7 +98,7 @@ class Queue:
         self._drawn = drawn.shared()
         elapsed_s_K = np.zeros(len(indices))
         for place, index in enumerate(indices.tolist()):
-            start = self.starts.pop(index, None)
+            start = self.starts.pop(index, self._begins.get(index))
             if start is not None:
                 state.put(place, start.tensors)
                 elapsed_s_K[place] = start.elapsed_s

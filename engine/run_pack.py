@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 
+from phasecube.engine.branch import Keeper, OnKept, State
 from phasecube.engine.checkpoint import CheckpointFolder
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import own_params
-from phasecube.engine.errors import CheckpointError, JudgeError, StoreError
+from phasecube.engine.errors import CheckpointError, JudgeError, StoreError, StudyError
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.function_pack import run_functions
 from phasecube.engine.function_trial import FunctionExperiment
 from phasecube.engine.measures import labels
 from phasecube.engine.out_of_memory import is_out_of_memory
 from phasecube.engine.pack_loop import Group, Watch
+from phasecube.engine.pack_state import Start
 from phasecube.engine.pruning import Judge, Pruning
 from phasecube.engine.record import Engine, Outcome, PackRecord, RecordRule, StopRule
 from phasecube.engine.recording import Progress, Recorder, Rows
@@ -47,6 +50,9 @@ def run_pack(
     checkpoint_every_s: float = float("inf"),
     judge: Judge | None = None,
     on_rung: Callable[[PackRecord], None] = lambda record: None,  # noqa: ARG005
+    keep: Mapping[int, frozenset[int]] = MappingProxyType({}),
+    on_kept: OnKept = lambda step, states: None,  # noqa: ARG005
+    starts: Mapping[int, State] = MappingProxyType({}),
 ) -> bool:
     """Fill the rows `trials.lanes` of `record` in place; return True once all are settled.
 
@@ -54,6 +60,9 @@ def run_pack(
     a checkpoint is written. A trial whose code raises is FAILED and `on_failure` gets its
     lane and traceback; one that does not fit in memory alone is OUT_OF_MEMORY. `judge` is
     asked at its rungs which trials are PRUNED; `on_rung` sees the record before each time.
+
+    `keep` says, by lane, before which steps `on_kept` is given a trial's state. `starts` are
+    such states: those in which the lanes with a `parent_trial` begin.
     """
     pruning = None if judge is None else Pruning(judge, on_rung)
     if isinstance(experiment, FunctionExperiment):
@@ -80,12 +89,26 @@ def run_pack(
     recorder = Recorder(record, rule, stop, choice.engine, found, pruning)
     run = _PackRun(experiment, trials, recorder, choice, torch.device(device), checkpoints)
     run.on_record, run.on_failure = on_record, on_failure
-    run.watch = Watch(signal, trial_walltime_s, checkpoint_every_s, run.count, run.save)
+    keeper = Keeper(keep, on_kept) if keep else None
+    run.watch = Watch(signal, trial_walltime_s, checkpoint_every_s, run.count, run.save, keeper)
+    run.begins = _begins(trials, starts)
     return run.run()
 
 
 def _labels(experiment: Experiment[Any], trials: Trials, measure: str) -> tuple[str, ...]:
     return labels(experiment, measure, own_params(experiment, trials, 0))
+
+
+def _begins(trials: Trials, starts: Mapping[int, State]) -> dict[int, Start]:
+    """Return the states that trials begin in, by place; StudyError where one is missing."""
+    found = {}
+    for place, lane in enumerate(trials.lanes.tolist()):
+        if lane in starts:
+            found[place] = Start(starts[lane])
+        elif parent := trials.params(place).get("parent_trial"):
+            step = trials.params(place)["branch_step"]
+            raise StudyError(f"the state of trial {parent} before step {step} is missing")
+    return found
 
 
 class _PackRun:
@@ -94,6 +117,7 @@ class _PackRun:
     on_record: Callable[[PackRecord, Progress], None]
     on_failure: Callable[[int, str], None]
     watch: Watch
+    begins: Mapping[int, Start]
     _queue: Queue
 
     def __init__(
@@ -121,7 +145,8 @@ class _PackRun:
             found = restore_pack(self._checkpoints, self._experiment, self._trials, self._recorder)
         self._recorder.begin(self._trials.lanes[found.waiting])
         order = np.array([*found.in_flight, *found.waiting.tolist()], np.int64)
-        self._queue = Queue(self._experiment, self._trials, self._device, order, found.in_flight)
+        places = (found.in_flight, self.begins)
+        self._queue = Queue(self._experiment, self._trials, self._device, order, *places)
         while len(self._queue):
             if self.watch.signal():
                 self.save(None)

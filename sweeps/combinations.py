@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from phasecube.engine.errors import Fault, SpecError
-from phasecube.engine.params import Param
+from phasecube.engine.params import Param, branch_faults
 from phasecube.engine.schedules import schedule_faults
 from phasecube.sweeps.columns import Table, spread
 from phasecube.sweeps.faults import first_few
+from phasecube.sweeps.parents import PARENT_POINT
 from phasecube.sweeps.pruner_rungs import rung_faults
 from phasecube.sweeps.record_rule import cadence_faults, measures_of
 from phasecube.sweeps.sweep import Sweep
@@ -45,6 +46,9 @@ def combination_faults(
         faults += _cross_faults(table, names, lambda v: params_type(**v).faults(), *known)
         names = list(signature(schedule_faults).parameters)
         faults += _cross_faults(table, names, lambda v: schedule_faults(**v), *known)
+        if PARENT_POINT not in table.columns:  # there the parents' names are not known yet
+            names = list(signature(branch_faults).parameters)
+            faults += _cross_faults(table, names, lambda v: branch_faults(**v), *known)
     return faults
 
 

@@ -18,9 +18,9 @@ FOLDER = Path(__file__).parent
 HEAD = 'name = "toy"\nexperiment = "my_experiment.py:Toy"\n'
 MEASURES = ", ".join(sorted({*ENGINE_MEASURES, *GENERAL_MEASURES, "costly", "norms", "val_loss"}))
 PARAMETERS = (
-    "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, budgets, clip_norm, "
+    "activation, adamw_lr_ratio, adamw_weights, adjust_lr, beta1, beta2, biased, branch_step, budgets, clip_norm, "
     "decay_fraction, decay_type, depth, dtype, eps, final_lr_fraction, gradient_projection, "
-    "heads, independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, "
+    "heads, independent_weight_decay, l2, lookahead, lr, momentum, nesterov, noise, optimizer, parent_trial, "
     "sam_rho, schedule, seed, state_block_size, state_code, state_min_size, steps, warmup_steps, "
     "weight_decay, width"
 )
