@@ -6,10 +6,12 @@ Which they are depends on what ran before them, so they are kept and not compute
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phasecube.cluster.sweep_file import SWEEP_FILE
 from phasecube.engine.errors import StudyError
 from phasecube.engine.store import write_by_rename
 
@@ -43,3 +45,18 @@ def write_points(study: Path, points: Sequence[Point]) -> None:
     lines = ",\n".join(json.dumps(dict(point)) for point in points)
     text = f'{{"schema_version": {SCHEMA_VERSION}, "points": [\n{lines}\n]}}\n'
     write_by_rename(study / POINTS, text.encode())
+
+
+def read_budget(study: Path) -> tuple[int, int] | None:
+    """Return how many points the study has and may have; None where it is no search.
+
+    Reads text alone: `phasecube status` asks.
+    """
+    points = read_points(study)
+    if not points:
+        return None
+    try:
+        sampler = tomllib.loads((study / SWEEP_FILE).read_text(encoding="utf-8"))["sampler"]
+        return len(points), int(sampler["points"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return len(points), len(points)  # its sweep was edited into none: it asks no more

@@ -139,6 +139,21 @@ def ask(study: Study) -> int:
     return Search(study).ask()
 
 
+def next_batch(study: Study, say: Say) -> None:
+    """Extend a search whose points are settled by its next batch, and say so.
+
+    Any other study is left as it is. The caller has the study's lock.
+    """
+    if study.sweep.sampler is not None and (n := Search(study, say).ask()):
+        _say_how_far(study, n, say)
+
+
+def _say_how_far(study: Study, n: int, say: Say) -> None:
+    sampler = study.sweep.sampler
+    assert sampler is not None
+    say(f"{study.path}: {n:,} more points, {len(study.sweep.points):,} of {sampler.points:,}")
+
+
 def run_batches(
     study: Study,
     run: Callable[[], RunResult],
@@ -155,5 +170,4 @@ def run_batches(
             return result
         if not (n := search.ask()):
             return result
-        sampler = study.sweep.sampler
-        say(f"{study.path}: {n:,} more points, {len(study.sweep.points):,} of {sampler.points:,}")
+        _say_how_far(study, n, say)

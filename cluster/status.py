@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from phasecube.cluster.failures import Failure, last_failures
+from phasecube.cluster.points_file import read_budget
 from phasecube.cluster.progress import Snapshot, published
 from phasecube.cluster.run_lock import Holder, lock_holder
 from phasecube.cluster.study import Study
@@ -27,6 +28,7 @@ class StudyStatus:
     holder: Holder | None
     progress: Snapshot | None  # of the run that holds the lock
     failures: list[Failure]
+    searched: tuple[int, int] | None  # points that a sampler chose, and may choose
 
     @property
     def n_trials(self) -> int:
@@ -62,4 +64,5 @@ def read_status(path: Path | str, n_failures: int = 3) -> StudyStatus:
         holder,
         published(study.path) if holder else None,
         last_failures(study.path, n_failures),
+        read_budget(study.path),
     )

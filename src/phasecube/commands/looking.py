@@ -74,6 +74,11 @@ def lines(found: StudyStatus, jobs: JobsOverview | None = None) -> list[str]:
         said.append(f"running in {found.holder}{_pace(found)}")
     elif found.settled < found.n_trials and not (jobs is not None and jobs.live):
         said.append(f"not running; go on with: phasecube resume {found.path}")
+    if found.searched is not None:
+        n, budget = found.searched
+        is_asking = found.holder is not None or found.settled < found.n_trials or n >= budget
+        more = "" if is_asking else f"; `phasecube resume {found.path}` asks the next batch"
+        said.append(f"searched: {n:,} of {budget:,} points{more}")
     if found.failures:
         said.append("last failures:")
         said += [f"  row {f.row}: {f.error[:100]}  ({f.log}, {f.at})" for f in found.failures]

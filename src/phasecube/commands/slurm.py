@@ -53,8 +53,10 @@ def _run_on_ray(arguments: argparse.Namespace) -> int:
 
 def send_on(study: Study, arguments: argparse.Namespace, stop: StopSignal) -> int:
     """Submit what the study lacks, and follow it with --follow; return the exit code."""
+    from phasecube.cluster.search import next_batch
     from phasecube.cluster.slurm.submit import submit_missing
 
+    next_batch(study, print)
     flags = {**last_flags(study.path), **flags_of(arguments)}
     settings, flags = settings_of(study.sweep, flags, last_memory(study.path))
     if arguments.follow:
@@ -69,12 +71,16 @@ def send_on(study: Study, arguments: argparse.Namespace, stop: StopSignal) -> in
 def _follow(
     study: Study, settings: SlurmSettings, flags: Mapping[str, Any], stop: StopSignal
 ) -> int:
-    from phasecube.cluster.run_study import run_study
+    from phasecube.cluster.run_study import RunResult, run_study
+    from phasecube.cluster.search import run_batches
     from phasecube.cluster.slurm.executor import Slurm
 
-    with Display() as display:
-        executor = Slurm(settings, flags, say=display.say, leave_on_stop=True)
-        result = run_study(study, stop=stop, show=display.show, executor=executor)
+    def run() -> RunResult:
+        with Display() as display:
+            executor = Slurm(settings, flags, say=display.say, leave_on_stop=True)
+            return run_study(study, stop=stop, show=display.show, executor=executor)
+
+    result = run_batches(study, run, print)
     if result.finished:
         api.finish(study.path)
         print(f"the cube: phasecube.open({str(study.path)!r})")
