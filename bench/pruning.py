@@ -133,7 +133,7 @@ def replays(name: str, path: Path) -> None:
             print(f"{kind:44} cannot work: {refused[0].message[:60]}...")
             continue
         if place % len(PRUNERS) == 0:
-            lanes = sorted({lanes for _, lanes in recorded.queues})
+            lanes = sorted({queue.lanes for queue in recorded.queues})
             print(
                 f"{name}: {found.points} points of {recorded.members.n_seeds} seeds, "
                 f"{study.plan.n_trials} trials of {recorded.last_step} steps, lanes {lanes}, "

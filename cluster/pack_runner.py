@@ -6,8 +6,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,6 +32,10 @@ from phasecube.engine.errors import ExperimentError, StoreError
 from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.store import Store
+
+if TYPE_CHECKING:
+    from phasecube.cluster.pruning import Published
+    from phasecube.engine.pruning import Judge
 
 TELL_EVERY_S = 0.5
 
@@ -68,6 +73,7 @@ class PackRunner:
         self.store = Store(study / STORE)
         self.experiment = load_experiment(self.plan.sweep.experiment, study)
         self.branches = Branches(study, self.plan, self.experiment, device, self._choice_of)
+        self._published: Published | None = None
 
     def run(self, job: PackJob, stop: Callable[[], bool], tell: Callable[[Event], None]) -> None:
         """Run the pack until its trials are settled or `stop()`; tells each event."""
@@ -130,6 +136,8 @@ class PackRunner:
                 keep=beginning.keep,
                 on_kept=beginning.on_kept,
                 starts=beginning.starts,
+                judge=self._judge(job.pack),
+                on_rung=partial(self.store.write_pack, job.pack),  # for other packs to see
             )
             self.store.write_pack(job.pack, record)
             if not settled:
@@ -139,6 +147,16 @@ class PackRunner:
             with suppress(OSError):  # there may be none, or something a user put there
                 checkpoints.path.rmdir()
         tell(event("settled", told.news()))
+
+    def _judge(self, pack: int) -> Judge | None:
+        pruner = self.plan.sweep.pruner
+        if pruner is None:
+            return None
+        from phasecube.cluster.pruning import Published, pack_judge
+
+        if self._published is None:
+            self._published = Published(self.plan, self.store, pruner)
+        return pack_judge(self.study, self._published, pack)
 
     def _standing(self, pack: int) -> PackRecord:
         try:

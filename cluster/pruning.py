@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from phasecube.cluster.pruned import note_pruned, read_spared
-from phasecube.cluster.study import Study
 from phasecube.engine.errors import StoreError
 from phasecube.engine.record import FloatArray, Outcome, PackRecord, Status
 from phasecube.engine.store import Store
@@ -125,18 +125,18 @@ class PackJudge:
         return gone_K & may_go_K
 
 
-def pack_judge(study: Study, published: Published, pack: int) -> PackJudge:
-    """Return the judge of a pack, as the study stands."""
+def pack_judge(study: Path, published: Published, pack: int) -> PackJudge:
+    """Return the judge of a pack, as the study in the folder stands."""
     plan, store = published.plan, published.store
     rows = store.rows_of(pack)
     n_recorded_K = store.read_status([pack])[rows, Status.N_RECORDED]
     steps = np.concatenate([[-1], np.asarray(plan.rule.steps, np.int64)])
     digests_K16 = plan.row_digests[rows]
-    spared = read_spared(study.path)
+    spared = read_spared(study)
     spared_K = np.array([digest.tobytes().hex() in spared for digest in digests_K16], np.bool_)
 
     def note(verdict: Verdict, pruned: Sequence[int]) -> None:
         names = [plan.row_digests[row].tobytes().hex() for row in pruned]
-        note_pruned(study.path, published.pruner, verdict, names)
+        note_pruned(study, published.pruner, verdict, names)
 
     return PackJudge(published, pack, steps[n_recorded_K], spared_K, note)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
 from phasecube.cluster.engine_choices import group_keys, read_choice, with_lanes
@@ -18,7 +19,7 @@ from phasecube.engine.record import Outcome, Status
 from phasecube.sweeps.adaptive_sections import PrunerSection
 from phasecube.sweeps.plan import Plan
 from phasecube.sweeps.pruner_rungs import pruner_faults, rung_faults
-from phasecube.sweeps.replay import Recorded
+from phasecube.sweeps.replay import Queue, Recorded
 
 
 def asked_pruner(
@@ -131,7 +132,7 @@ def recorded_trials(study: Study, pruner: PrunerSection, lanes: int | None = Non
     outcome_R, stopped_R = seen.status_RF[:, Status.OUTCOME], seen.status_RF[:, Status.STOPPED_AT]
     end_R = stopped_R.astype(np.int64)
     pruned_R = outcome_R == Outcome.PRUNED
-    steps_N = _steps(plan)
+    steps_N = _steps_of(plan)
     end_R[plan.row[pruned_R[plan.row]]] = steps_N[pruned_R[plan.row]]
     ran = np.isin(outcome_R, (Outcome.DONE, Outcome.DIVERGED, Outcome.PRUNED, Outcome.TIMED_OUT))
     queues = []
@@ -139,7 +140,7 @@ def recorded_trials(study: Study, pruner: PrunerSection, lanes: int | None = Non
         rows = np.unique(plan.row[plan.trials_in(pack)])
         rows = rows[ran[rows]].tolist()
         if rows:
-            queues.append((rows, lanes or _lanes(study.path, plan, pack)))
+            queues.append(_queue(study.path, plan, seen, pack, rows, lanes))
     if not queues:
         raise StudyError(f"{study.path} has no trial that ran to its end yet")
     return Recorded(
@@ -156,7 +157,7 @@ def recorded_trials(study: Study, pruner: PrunerSection, lanes: int | None = Non
     )
 
 
-def _steps(plan: Plan) -> Any:
+def _steps_of(plan: Plan) -> npt.NDArray[np.int64]:
     """Return how many steps each trial takes."""
     column = plan.columns.get("steps")
     if column is None:
@@ -164,9 +165,18 @@ def _steps(plan: Plan) -> Any:
     return np.asarray(column.values, np.int64)[column.codes]
 
 
-def _lanes(study: Path, plan: Plan, pack: int) -> int:
-    group = int(plan.group[plan.trials_in(pack)[0]])
-    fields = read_choice(study, group_keys(plan)[group])
-    if fields is None:
-        return plan.pack_size
-    return int(with_lanes(fields, plan.sweep.resources.lanes)["lanes"])
+def _queue(
+    study: Path, plan: Plan, seen: Published, pack: int, rows: Sequence[int], lanes: int | None
+) -> Queue:
+    """Return the trials of a pack as the engine takes them in."""
+    from phasecube.engine.refill import FREE_SHARE, entry_period
+
+    trial = plan.trials_in(pack)[0]
+    n_steps = int(_steps_of(plan)[trial])
+    if lanes is None:
+        fields = read_choice(study, group_keys(plan)[int(plan.group[trial])])
+        asked = plan.sweep.resources.lanes
+        lanes = plan.pack_size if fields is None else int(with_lanes(fields, asked)["lanes"])
+    looks = np.unique([*plan.rule.steps, *plan.rule.vector_steps, *seen.steps_G, n_steps])
+    period = entry_period(looks[looks <= n_steps].astype(np.int64), n_steps)
+    return Queue(rows, n_steps, lanes, -(-lanes // FREE_SHARE), period)

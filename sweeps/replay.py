@@ -1,14 +1,14 @@
 """What a pruner would have done on recorded trials: steps saved, and which good points lost.
 
-Trials are run once more in thought: pack after pack, so many lanes at once, each lane taken
-over by the next trial as soon as it is free. Values are those recorded; only who goes on
+Trials are run once more in thought, as one process runs them: pack after pack, so many lanes
+at once, free lanes taken over by the next trials. Values are those recorded; only who goes on
 where is new.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +19,30 @@ from phasecube.sweeps.adaptive_sections import PrunerSection
 from phasecube.sweeps.pruner_optuna import Verdict, judge
 from phasecube.sweeps.pruner_points import Members, Places, State, Values, fold
 
+NOBODY = -1
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The trials of a pack, of `n_steps` each: rows in the order they begin, and their lanes.
+
+    Newcomers enter once `least_free` lanes are free, where the first lane stands at a multiple
+    of `period` steps.
+    """
+
+    rows: Sequence[int]
+    n_steps: int
+    lanes: int
+    least_free: int = 1
+    period: int = 1
+
 
 @dataclass(frozen=True)
 class Recorded:
     """Trials as they ran, by row: values at rungs, the last value, and how each ended.
 
     `end_R` is the step at which a trial ends by itself; of one that was really pruned that is
-    its last planned step, which is not known. `queues` are the rows of each pack in the order
-    they begin, and how many lanes train them at once.
+    its last planned step, which is not known.
     """
 
     members: Members
@@ -36,7 +52,7 @@ class Recorded:
     outcome_R: npt.NDArray[np.integer]
     stopped_R: Places
     end_R: Places
-    queues: Sequence[tuple[Sequence[int], int]]
+    queues: Sequence[Queue]
     least: int
     last_step: int
 
@@ -82,8 +98,8 @@ class Replay:
 def replay(recorded: Recorded, pruner: PrunerSection) -> Replay:
     """Return what `pruner` would have done on trials that have run."""
     run = _Run(recorded, pruner)
-    for rows, lanes in recorded.queues:
-        run.pack(rows, lanes)
+    for queue in recorded.queues:
+        run.pack(queue)
     return _summary(recorded, pruner, run)
 
 
@@ -102,37 +118,60 @@ class _Run:
         pruned_R = recorded.outcome_R == Outcome.PRUNED
         self._until_R = np.where(pruned_R, recorded.stopped_R, recorded.end_R - 1)
 
-    def pack(self, rows: Sequence[int], lanes: int) -> None:
+    def pack(self, queue: Queue) -> None:
         """Run the trials of one pack."""
-        waiting = list(rows)[::-1]
-        begun: dict[int, int] = {}
-        due: list[tuple[int, int, int]] = []  # when, its step, row
+        waiting = list(queue.rows)[::-1]
+        begun: dict[int, int] = {}  # row: when, in the order of the lanes
+        due: list[tuple[int, int, int]] = []  # when, at which of its steps, row
 
-        def start(now: int) -> None:
-            while waiting and len(begun) < lanes:
+        def enter(now: int, n: int) -> None:
+            for _ in range(min(n, len(waiting))):
                 row = waiting.pop()
                 begun[row] = now
-                heapq.heappush(due, (now + self._next(row, 0), self._next(row, 0), row))
+                step = self._next(row, 0)
+                heapq.heappush(due, (now + step, step, row))
 
-        start(0)
-        while due:
+        now = 0
+        while waiting or begun:
+            if not begun:  # a group begins anew
+                enter(now, queue.lanes)
             now = due[0][0]
-            arrived: dict[int, list[int]] = {}
+            there: dict[int, list[int]] = {}
             while due and due[0][0] == now:
                 _, step, row = heapq.heappop(due)
-                if step >= self.recorded.end_R[row]:
-                    self._end(row)
-                    del begun[row]
-                else:
-                    arrived.setdefault(step, []).append(row)
-            for step, there in arrived.items():
-                for row in self._judge(step, there):
-                    del begun[row]
-                for row in there:
+                if row >= 0:
+                    there.setdefault(step, []).append(row)
+            for row in self._look(queue, there):
+                del begun[row]
+            for step, rows in there.items():
+                for row in rows:
                     if row in begun:
                         after = self._next(row, step)
                         heapq.heappush(due, (begun[row] + after, after, row))
-            start(now)
+            n_free = queue.lanes - len(begun)
+            if begun and n_free >= min(queue.least_free, len(waiting)) > 0:
+                to_wait = -(now - next(iter(begun.values()))) % queue.period
+                if to_wait:
+                    heapq.heappush(due, (now + to_wait, 0, NOBODY))
+                else:
+                    enter(now, n_free)
+
+    def _look(self, queue: Queue, there: Mapping[int, Sequence[int]]) -> list[int]:
+        """Return who leaves, of trials that stand at these steps at one time."""
+        recorded, left = self.recorded, []
+        for step, rows in there.items():
+            for row in rows:
+                n = int(np.searchsorted(recorded.steps_G, step, side="right"))
+                self._values_RG[row, :n] = recorded.values_RG[row, :n]
+                if step == recorded.end_R[row] and step < queue.n_steps:
+                    left.append(self._end(row))
+        for step in sorted(there):
+            if step == queue.n_steps:
+                left += [self._end(row) for row in there[step]]
+            else:
+                standing = [row for row in there[step] if row not in left]
+                left += self._judge(step, standing) if standing else []
+        return left
 
     def _next(self, row: int, step: int) -> int:
         """Return the next rung of a trial after `step`, or its end."""
@@ -140,20 +179,15 @@ class _Run:
         g = int(np.searchsorted(steps_G, step, side="right"))
         return int(steps_G[g]) if g < len(steps_G) and steps_G[g] <= self._until_R[row] else end
 
-    def _end(self, row: int) -> None:
-        recorded = self.recorded
-        known = recorded.steps_G <= recorded.end_R[row]
-        self._values_RG[row, known] = recorded.values_RG[row, known]
-        outcome = int(recorded.outcome_R[row])
-        # Its result is not known: nothing is compared with it.
+    def _end(self, row: int) -> int:
+        outcome = int(self.recorded.outcome_R[row])
+        # What a pruned trial would have come to is not known: nothing is compared with it.
         self._outcome_R[row] = Outcome.TIMED_OUT if outcome == Outcome.PRUNED else outcome
+        return row
 
     def _judge(self, step: int, rows: Sequence[int]) -> list[int]:
         """Return which of the trials that stand at `step` are pruned there."""
         recorded, point_R = self.recorded, self.recorded.members.point_R
-        g = int(np.searchsorted(recorded.steps_G, step))
-        for row in rows:
-            self._values_RG[row, : g + 1] = recorded.values_RG[row, : g + 1]
         table = fold(
             *(recorded.members, recorded.steps_G, self._values_RG, recorded.last_R),
             *(self._outcome_R, self._stopped_R, recorded.least),
@@ -173,7 +207,7 @@ class _Run:
 
 
 def _summary(recorded: Recorded, pruner: PrunerSection, run: _Run) -> Replay:
-    rows = np.array([row for queue, _ in recorded.queues for row in queue], np.int64)
+    rows = np.array([row for queue in recorded.queues for row in queue.rows], np.int64)
     censored_R = recorded.outcome_R == Outcome.PRUNED
     stop_R = recorded.end_R.copy()
     for row, step in run.pruned.items():

@@ -74,7 +74,7 @@ def record_of(
 def judge_of(study: Study, pack: int) -> PackJudge:
     pruner = study.plan.sweep.pruner
     assert pruner is not None
-    return pack_judge(study, Published(study.plan, study.store, pruner), pack)
+    return pack_judge(study.path, Published(study.plan, study.store, pruner), pack)
 
 
 EVERY = np.arange(8)

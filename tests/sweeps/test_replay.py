@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.adaptive_sections import PrunerSection
 from phasecube.sweeps.pruner_points import Members
-from phasecube.sweeps.replay import Recorded, Replay
+from phasecube.sweeps.replay import Queue, Recorded, Replay
 from phasecube.sweeps.replay import replay as run
 
 STEPS = np.array([10, 30, 90], np.int64)
@@ -31,7 +31,9 @@ def recorded(curve_PG: np.ndarray, last_P: np.ndarray, lanes: int, pack_size: in
         outcome_R=np.full(n, int(Outcome.DONE)),
         stopped_R=np.full(n, LAST),
         end_R=np.full(n, LAST),
-        queues=[(rows[i : i + pack_size].tolist(), lanes) for i in range(0, n, pack_size)],
+        queues=[
+            Queue(rows[i : i + pack_size].tolist(), LAST, lanes) for i in range(0, n, pack_size)
+        ],
         least=1,
         last_step=LAST,
     )

@@ -38,7 +38,7 @@ def lines(study: Study, pruner: PrunerSection, recorded: Recorded, found: Replay
     """Return the replay in words."""
     rungs = recorded.steps_G.tolist()
     shown = ", ".join(f"{step:,}" for step in rungs[:N_RUNGS])
-    lanes = sorted({lanes for _, lanes in recorded.queues})
+    lanes = sorted({queue.lanes for queue in recorded.queues})
     options = "".join(f", {name} = {value}" for name, value in pruner.options.items())
     said = [
         f"{study.path}: {pruner.kind}{options}; {pruner.measure}, {pruner.goal}",
@@ -66,7 +66,7 @@ def lines(study: Study, pruner: PrunerSection, recorded: Recorded, found: Replay
         )
     if len(found.lost) > N_LOST:
         said.append(f"    and {len(found.lost) - N_LOST} more")
-    left_out = study.plan.n_trials - sum(len(rows) for rows, _ in recorded.queues)
+    left_out = study.plan.n_trials - sum(len(queue.rows) for queue in recorded.queues)
     if left_out:
         said.append(f"  left out   {left_out:,} trials that have not run, or failed")
     if found.points_unknown:
