@@ -134,8 +134,9 @@ def model_of(tried: TriedPoints) -> BoundaryModel | None:
     known_N = tried.has_answer
     if len(np.unique(tried.says_yes[known_N])) < 2:
         return None
+    counts_N2 = np.stack([tried.n_no_N, tried.n_yes_N], 1)
     with one_thread():
-        return fitted(tried.shares_ND[known_N], tried.says_yes[known_N])
+        return fitted(tried.shares_ND[known_N], tried.says_yes[known_N], counts_N2[known_N])
 
 
 def pieces_of(tried: TriedPoints) -> tuple[Pieces, ...]:

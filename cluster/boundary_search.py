@@ -39,9 +39,9 @@ class BoundarySearch:
             [[axis.share_of(each.point[axis.name]) for axis in axes] for each in tried]
         ).reshape(-1, len(axes))
         answer_N = np.array([each.answer for each in tried], np.int8)
-        found_ND = next_shares(
-            axes, shares_ND, answer_N, n, options_of(sampler.options), sampler.seed
-        )
+        counts_N2 = np.array([[each.n_no, each.n_yes] for each in tried], np.int64).reshape(-1, 2)
+        options = options_of(sampler.options)
+        found_ND = next_shares(axes, shares_ND, answer_N, n, options, sampler.seed, counts_N2)
         return [
             {axis.name: axis.at(float(share)) for axis, share in zip(axes, share_D)}
             for share_D in found_ND

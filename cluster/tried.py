@@ -11,7 +11,9 @@ import numpy.typing as npt
 from phasecube.cluster.study import Study
 from phasecube.engine.record import Outcome, Status
 from phasecube.sweeps.objective import (
+    NO,
     UNKNOWN,
+    YES,
     Curves,
     answers,
     majority,
@@ -28,7 +30,8 @@ class Tried:
     """One point: its values, the trials it stands for, and what they came to.
 
     `values` has one number an objective, NaN where the point has none (a trial of it diverged,
-    was pruned, failed or has not run: `outcomes` counts them). `answer` is of the question.
+    was pruned, failed or has not run: `outcomes` counts them). `answer` is that of most trials to
+    the question, `n_yes` and `n_no` count them.
     """
 
     number: int
@@ -37,6 +40,8 @@ class Tried:
     outcomes: dict[Outcome, int] = field(default_factory=dict)
     values: tuple[float, ...] = ()
     answer: int = UNKNOWN
+    n_yes: int = 0
+    n_no: int = 0
 
     @property
     def is_settled(self) -> bool:
@@ -76,6 +81,8 @@ def read_tried(study: Study) -> list[Tried]:
             _counts(outcome_N[trials]),
             tuple(of_point(o, v[trials]) for o, v in zip(sampler.objectives, values_NO)),
             majority(answer_N[trials]),
+            int(np.count_nonzero(answer_N[trials] == YES)),
+            int(np.count_nonzero(answer_N[trials] == NO)),
         )
         for number, point in enumerate(plan.sweep.points)
         for trials in [order_N[ends_P[number] : ends_P[number + 1]]]

@@ -86,9 +86,12 @@ class BoundaryModel:
         return found_PQ
 
 
-def fitted(shares_ND: Floats, yes_N: Bools) -> BoundaryModel:
+def fitted(
+    shares_ND: Floats, yes_N: Bools, counts_N2: npt.NDArray[np.integer] | None = None
+) -> BoundaryModel:
     """Return the model of N answers, both kinds among them.
 
+    `counts_N2`: how many trials of each point say no and yes; one each, where it is None.
     Its kernel is Matern's of 5/2, one scale an axis. Where there are more than MOST_POINTS, it
     knows those closest to an opposite answer, and an even choice of the others.
     """
@@ -96,18 +99,20 @@ def fitted(shares_ND: Floats, yes_N: Bools) -> BoundaryModel:
     from sklearn.gaussian_process import GaussianProcessClassifier
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
+    if counts_N2 is None:
+        counts_N2 = np.stack([~yes_N, yes_N], 1).astype(np.int64)
     chosen_N = _telling(shares_ND, yes_N, MOST_POINTS)
-    shares_ND, yes_N = shares_ND[chosen_N], yes_N[chosen_N]
+    shares_ND, yes_N, counts_N2 = shares_ND[chosen_N], yes_N[chosen_N], counts_N2[chosen_N]
     few_N = _telling(shares_ND, yes_N, MOST_FITTED)
     kernel = ConstantKernel(100.0, HEIGHTS) * Matern([0.5] * shares_ND.shape[1], SCALES, nu=2.5)
     with warnings.catch_warnings():
         # Answers without noise have no best height: it ends on its bound.
         warnings.simplefilter("ignore", ConvergenceWarning)
         classifier = GaussianProcessClassifier(kernel).fit(shares_ND[few_N], yes_N[few_N])
-    return _posterior(classifier.kernel_, shares_ND, yes_N)
+    return _posterior(classifier.kernel_, shares_ND, counts_N2.astype(np.float64))
 
 
-def _posterior(kernel: Any, shares_ND: Floats, yes_N: Bools) -> BoundaryModel:
+def _posterior(kernel: Any, shares_ND: Floats, counts_N2: Floats) -> BoundaryModel:
     """Return Laplace's approximation: Rasmussen & Williams 2006, algorithm 3.1.
 
     With Newton steps that are halved until they lead up. scikit-learn takes them whole, and
@@ -117,22 +122,23 @@ def _posterior(kernel: Any, shares_ND: Floats, yes_N: Bools) -> BoundaryModel:
     from scipy.special import expit, log_expit
 
     prior_NN = kernel(shares_ND)
-    sign_N = np.where(yes_N, 1.0, -1.0)
-    half_N = (sign_N + 1) / 2
-    eye_NN = np.eye(len(sign_N))
-    weight_sum_N, height = np.zeros(len(sign_N)), -np.inf  # f = prior @ weight_sum
+    no_N, yes_N = counts_N2.T
+    eye_NN = np.eye(len(yes_N))
+    weight_sum_N = np.zeros(len(yes_N))  # the latent function is prior @ weight_sum
 
     def climbed(sum_N: Floats) -> float:
         latent_N = prior_NN @ sum_N
-        return float(log_expit(sign_N * latent_N).sum() - sum_N @ latent_N / 2)
+        likely = yes_N @ log_expit(latent_N) + no_N @ log_expit(-latent_N)
+        return float(likely - sum_N @ latent_N / 2)
 
     height = climbed(weight_sum_N)
     for _ in range(MOST_STEPS):
         latent_N = prior_NN @ weight_sum_N
         chance_N = expit(latent_N)
-        root_N = np.sqrt(chance_N * (1 - chance_N))
+        pull_N = yes_N - (yes_N + no_N) * chance_N
+        root_N = np.sqrt((yes_N + no_N) * chance_N * (1 - chance_N))
         cholesky_NN = np.linalg.cholesky(eye_NN + root_N[:, None] * prior_NN * root_N)
-        target_N = root_N**2 * latent_N + half_N - chance_N
+        target_N = root_N**2 * latent_N + pull_N
         solved_N = cho_solve((cholesky_NN, True), root_N * (prior_NN @ target_N))
         step_N = target_N - root_N * solved_N - weight_sum_N
         share = 1.0
@@ -141,7 +147,7 @@ def _posterior(kernel: Any, shares_ND: Floats, yes_N: Bools) -> BoundaryModel:
         if higher - height < 1e-9:
             break
         weight_sum_N, height = weight_sum_N + share * step_N, higher
-    return BoundaryModel(kernel, shares_ND, half_N - chance_N, root_N, cholesky_NN)
+    return BoundaryModel(kernel, shares_ND, pull_N, root_N, cholesky_NN)
 
 
 def _telling(shares_ND: Floats, yes_N: Bools, most: int) -> npt.NDArray[np.intp]:

@@ -18,7 +18,7 @@ from phasecube.sweeps.axis import SearchedAxis
 from phasecube.sweeps.boundary_brackets import brackets
 from phasecube.sweeps.boundary_model import SURE, BoundaryModel, fitted, one_thread, zeros
 from phasecube.sweeps.boundary_options import BoundaryOptions
-from phasecube.sweeps.objective import UNKNOWN, YES
+from phasecube.sweeps.objective import NO, UNKNOWN, YES
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -55,10 +55,12 @@ def next_shares(
     n: int,
     options: BoundaryOptions,
     seed: int,
+    counts_N2: npt.NDArray[np.integer] | None = None,
 ) -> Floats:
     """Return up to n new points as shares of the axes [n, D], none where all is known.
 
-    `answer_N` is YES, NO or UNKNOWN (which stands on neither side, and is not tried again).
+    `answer_N` is YES, NO or UNKNOWN (which stands on neither side, and is not tried again), and
+    `counts_N2` how many trials of each point say no and yes.
     """
     d = len(axes)
     choice = Choice(axes, {_key(share_D) for share_D in shares_ND})
@@ -69,13 +71,17 @@ def next_shares(
     yes_N = answer_N == YES
     both = len(np.unique(yes_N[known_N])) == 2
     at_boundary = 0
+    if counts_N2 is None:
+        counts_N2 = np.stack([answer_N == NO, yes_N], 1).astype(np.int64)
     if both and len(choice.shares) < n:
-        refine = _cut if d == 1 else _refine
         far = _n_far(len(shares_ND) + len(choice.shares), n - len(choice.shares), options.explore)
         wanted = n - len(choice.shares) - far
         before = len(choice.shares)
         with one_thread():
-            refine(choice, shares_ND, known_N, yes_N, wanted, options.tolerance)
+            if d == 1:
+                _cut(choice, shares_ND, known_N, yes_N, wanted, options.tolerance)
+            else:
+                _refine(choice, shares_ND, known_N, counts_N2, wanted, options.tolerance)
         at_boundary = len(choice.shares) - before
         if at_boundary == 0 and wanted > 0 and before == 0:
             return np.zeros((0, d))  # every interval is narrow enough
@@ -143,13 +149,14 @@ def _refine(
     choice: Choice,
     shares_ND: Floats,
     known_N: Bools,
-    yes_N: Bools,
+    counts_N2: npt.NDArray[np.integer],
     n: int,
     tolerance: float,
 ) -> None:
     """Choose points of the boundary where it could lie farthest away, apart from each other."""
-    known_ND, side_N = shares_ND[known_N], yes_N[known_N]
-    model = fitted(known_ND, side_N)
+    known_ND, counts_N2 = shares_ND[known_N], counts_N2[known_N]
+    side_N = counts_N2[:, 1] > counts_N2[:, 0]
+    model = fitted(known_ND, side_N, counts_N2)
     place_PD, width_P = candidates(choice.axes, model, known_ND, side_N, tolerance)
     open_P = width_P > tolerance
     place_PD, width_P = place_PD[open_P], width_P[open_P]
