@@ -43,6 +43,7 @@ class Mirror:
         self._goals = [objective.goal for objective in sweep.sampler.objectives] or ["minimize"]
         self._measures = [objective.measure for objective in sweep.sampler.objectives]
         self._trials = Trials(sweep)
+        self._loaded: optuna.Study | None = None
         self._done: set[int] = set()  # points whose trials were seen to be finished and right
 
     def sync(self, tried: Sequence[Tried]) -> None:
@@ -61,7 +62,7 @@ class Mirror:
     def _sync(self, tried: Sequence[Tried]) -> None:
         from optuna.trial import TrialState
 
-        study = self._study()
+        study = self._loaded = self._loaded or self._study()
         study_id = self.storage.get_study_id_from_name(self.name)
         held: dict[int, int] = {}  # of a point: the trial of Optuna, by its id there
         for trial in self.storage.get_all_trials(study_id, deepcopy=False):
@@ -83,8 +84,10 @@ class Mirror:
             elif is_right and (trial.state, trial.values) == state_told(tried[number]):
                 self._done.add(number)
             else:
-                self._forget(study_id)
+                self.storage.delete_study(study_id)
+                self._done.clear()
                 study, held = self._study(), {}
+                self._loaded = study
                 break
             held[number] = trial._trial_id
         for each in tried:
@@ -109,10 +112,6 @@ class Mirror:
         if self._measures and study.metric_names != self._measures:
             study.set_metric_names(self._measures)
         return study
-
-    def _forget(self, study_id: int) -> None:
-        self.storage.delete_study(study_id)
-        self._done.clear()
 
 
 def open_mirror(

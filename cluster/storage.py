@@ -111,7 +111,7 @@ def _database(text: str, url: str, connect: dict[str, Any]) -> optuna.storages.B
     import sqlalchemy
 
     try:
-        storage: optuna.storages.BaseStorage = optuna.storages.RDBStorage(
+        bare = optuna.storages.RDBStorage(
             text, engine_kwargs={"connect_args": connect, "pool_pre_ping": True}
         )
     except ImportError as error:
@@ -123,6 +123,8 @@ def _database(text: str, url: str, connect: dict[str, Any]) -> optuna.storages.B
         ValueError,
     ) as error:
         raise _unreachable(url, reason_of(error, url)) from error
+    # With a cache of finished trials: the bare one reads all of them every time.
+    storage: optuna.storages.BaseStorage = optuna.storages.get_storage(bare)
     return storage
 
 
