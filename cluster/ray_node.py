@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import FrameType
 
 
@@ -20,6 +21,7 @@ def main() -> int:
     address, folder = sys.argv[1:]
     command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
     command += ["--address", address, "--disable-usage-stats", *resources(dict(os.environ))]
+    is_ours = not Path(folder).exists()  # it is another's where machines share it
     joined = subprocess.Popen(command, start_new_session=True)
 
     def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
@@ -30,7 +32,8 @@ def main() -> int:
     try:
         joined.wait()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if is_ours:
+            shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
