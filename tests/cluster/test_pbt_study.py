@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +217,21 @@ def test_a_driver_that_dies_between_asking_and_running_asks_nothing_twice(
     batch(path)
     assert_equal(phasecube.run(sweep_of(), path).load(), whole[1])
     assert len(read_points(path)) == 16
+
+
+def test_a_driver_killed_inside_a_generation_loses_no_bit(
+    whole: tuple[Path, xr.Dataset], tmp_path: Path
+) -> None:
+    """Killed by SIGKILL at some gradient, with checkpoints on the way; states are lost too."""
+    path = tmp_path / "study"
+    batch(path, sweep_of(TOY + "checkpoint_every_s = 0.01\n"))
+    (path / "code" / "deadly").write_text("once")
+    command = [sys.executable, "-m", "phasecube", "run", "sweep.toml", "--study", "."]
+    died = subprocess.run(command, cwd=path, capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    shutil.rmtree(path / BRANCHES)
+    found = phasecube.run(sweep_of(TOY + "checkpoint_every_s = 0.01\n"), path).load()
+    assert_equal(found, whole[1])
 
 
 def test_a_branch_of_a_trial_that_diverged_before_diverges_there(tmp_path: Path) -> None:
