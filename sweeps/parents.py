@@ -40,6 +40,7 @@ def name_trials(
     if found is None:
         return columns, _digests(constant, columns, np.arange(n_trials))
     parent_P = np.asarray(found.coords[PARENT_POINT], np.int64)
+    _check_steps(parent_P, found)
     wave_N = _waves(parent_P)[index[found.name]]
     parent_N = _parent_trials(parent_P, found, index, dims, n_trials)
     digests_N16 = np.zeros((n_trials, DIGEST_BYTES), np.uint8)
@@ -63,6 +64,19 @@ def _digests(
 ) -> Digests:
     params = {n: (c.codes[trials], c.values) for n, c in columns.items() if c.is_param}
     return digests_of(constant, params, len(trials))
+
+
+def _check_steps(parent_P: npt.NDArray[np.int64], dim: Dim) -> None:
+    """Raise StudyError where a point begins where its parent has not been, or at its own end."""
+    steps, begins = (dim.coords.get(name) for name in ("steps", "branch_step"))
+    if steps is None or begins is None:
+        return
+    for point, parent in enumerate(parent_P.tolist()):
+        if 0 <= parent < point and not begins[parent] < begins[point] <= steps[parent]:
+            raise StudyError(
+                f"point {point} begins at step {begins[point]}, and point {parent}, which it goes "
+                f"on from, trains from {begins[parent]} to {steps[parent]}"
+            )
 
 
 def _waves(parent_P: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

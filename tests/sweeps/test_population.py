@@ -183,6 +183,14 @@ def test_a_parent_stands_before_its_child(parents: tuple[int, ...]) -> None:
         named(parents)
 
 
+@pytest.mark.parametrize("begin", [0, 15])
+def test_a_child_begins_where_its_parent_has_been(begin: int) -> None:
+    axes = {"steps": (10, 20), "parent_point": (NO_PARENT, 0), "branch_step": (0, begin)}
+    point = Dim("point", tuple(Axis(name, values) for name, values in axes.items()))
+    with pytest.raises(StudyError, match=f"point 1 begins at step {begin}, and point 0"):
+        name_trials({}, {}, {"point": np.array([0, 1], np.int32)}, (point,), 2)
+
+
 def test_a_parent_that_is_not_planned_is_said() -> None:
     point = Dim("point", (Axis("parent_point", (NO_PARENT, 0)),))
     seed = Dim("seed", (Axis("seed", (0, 1)),))
