@@ -103,11 +103,14 @@ def _begins(trials: Trials, starts: Mapping[int, State]) -> dict[int, Start]:
     """Return the states that trials begin in, by place; StudyError where one is missing."""
     found = {}
     for place, lane in enumerate(trials.lanes.tolist()):
-        if lane in starts:
-            found[place] = Start(starts[lane])
-        elif parent := trials.params(place).get("parent_trial"):
-            step = trials.params(place)["branch_step"]
+        params = trials.params(place)
+        parent = params.get("parent_trial")
+        if not parent:
+            continue
+        step, state = params["branch_step"], starts.get(lane)
+        if state is None or int(state["step"]) != step:
             raise StudyError(f"the state of trial {parent} before step {step} is missing")
+        found[place] = Start(state)
     return found
 
 
