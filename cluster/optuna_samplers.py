@@ -100,4 +100,6 @@ def _class(sweep: Sweep) -> Any:
 
 def _unknown(made: type, name: str, known: Any) -> Fault:
     names = [n for n in known if n != "seed"]
-    return Fault(f"sampler.options.{name}", f"{made.__name__} takes none; {suggest(name, names)}")
+    return Fault(
+        f"sampler.options.{name}", f"{made.__name__} takes no such option; {suggest(name, names)}"
+    )

@@ -6,6 +6,7 @@ that the same points are asked whatever happened in between. Trial k of it is po
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from phasecube.cluster.optuna_samplers import MEMORYLESS, batch_size, make_sampl
 from phasecube.cluster.optuna_trials import Trials, quietly, values_told
 from phasecube.cluster.sequences import at_share
 from phasecube.cluster.tried import Tried
+from phasecube.engine.errors import PhasecubeError, StudyError
 from phasecube.sweeps.points import Point
 
 if TYPE_CHECKING:
@@ -61,17 +63,26 @@ class OptunaSearch:
 
     def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
         """Return up to `n` new points; fewer where no other is new and can be trained."""
-        with quietly():
-            self._learn(tried)
-            if n < 1:
-                return []
-            self._study.sampler = make_sampler(self._sweep, len(tried))
-            assert self._sweep.sampler is not None
-            rng = np.random.default_rng((self._sweep.sampler.seed, len(tried)))
-            found: list[Point] = []
-            while len(found) < n and (point := self._ask(rng)) is not None:
-                found.append(point)
-            return found
+        try:
+            with quietly():
+                return self._next_points(tried, n)
+        except PhasecubeError:
+            raise
+        except Exception as error:  # the sampler's own, or of an option of the wrong type
+            self._begin()
+            raise _sampler_error(self._sweep, error) from error
+
+    def _next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
+        self._learn(tried)
+        if n < 1:
+            return []
+        self._study.sampler = make_sampler(self._sweep, len(tried))
+        assert self._sweep.sampler is not None
+        rng = np.random.default_rng((self._sweep.sampler.seed, len(tried)))
+        found: list[Point] = []
+        while len(found) < n and (point := self._ask(rng)) is not None:
+            found.append(point)
+        return found
 
     def _learn(self, tried: Sequence[Tried]) -> None:
         """Bring the study in memory to what was tried."""
@@ -176,3 +187,13 @@ class OptunaSearch:
     def _trial_id(self, number: int) -> int:
         found: int = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
         return found
+
+
+def _sampler_error(sweep: Sweep, error: Exception) -> StudyError:
+    assert sweep.sampler is not None
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    options = f" with options {sweep.sampler.options}" if sweep.sampler.options else ""
+    return StudyError(
+        f"sampler.kind: {sweep.sampler.kind}{options} cannot choose a point: "
+        f"{type(error).__name__}: {error} ({Path(last.filename).name}, line {last.lineno})"
+    )

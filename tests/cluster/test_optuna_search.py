@@ -14,9 +14,10 @@ from phasecube.cluster.optuna_search import OptunaSearch
 from phasecube.cluster.optuna_trials import distribution, values_told
 from phasecube.cluster.search import first_points, searcher_of
 from phasecube.cluster.tried import Tried
-from phasecube.engine.errors import SpecError
+from phasecube.engine.errors import SpecError, StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.feasible import Feasible
+from phasecube.sweeps.plan import expand
 from phasecube.sweeps.points import Point
 from phasecube.sweeps.sweep import Sweep, parse_sweep
 
@@ -195,6 +196,18 @@ def test_a_point_that_its_experiment_cannot_train_is_not_asked() -> None:
     assert len(search(sweep, 1, 4, restarted=False)) == 3
 
 
+def test_digests_of_a_point_are_those_of_the_plan() -> None:
+    axes = LR_KICK + "seed = { values = [0, 1] }\nweight_decay = { choices = [0.0, 0.1] }\n"
+    sweep = first_points(
+        sweep_of("random", 5, axes, more='derived.momentum = "lr / 2"\nwhere = ["seed < 2"]')
+    )
+    plan, feasible = expand(sweep), Feasible(sweep)
+    for number, point in enumerate(sweep.points):
+        expected = [d.tobytes() for d in plan.digests[plan.index["point"] == number]]
+        assert sorted(feasible.digests(point)) == sorted(expected)
+        assert len(expected) == 2
+
+
 def test_a_point_whose_trials_other_points_have_is_not_asked() -> None:
     sweep = sweep_of("grid", 6, FINITE)
     feasible = Feasible(sweep)
@@ -238,11 +251,15 @@ def test_a_value_that_is_no_number_is_pruned_and_never_fails() -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("tpe", "n_startup = 3", "sampler.options.n_startup: TPESampler takes none; did you mean"),
+        (
+            "tpe",
+            "n_startup = 3",
+            "sampler.options.n_startup: TPESampler takes no such option; did you mean",
+        ),
         ("cmaes", "seed = 3", "sampler.options.seed: give it as sampler.seed"),
         ("sobol", "scrambled = 1", "sampler.options.scrambled: sobol takes no such option; did"),
         ("sobol", 'qmc_type = "latin"', "sampler.options.qmc_type: known are: halton, sobol"),
-        ("gp", "n_startup_trials = 3\nx = 1", "sampler.options.x: GPSampler takes none"),
+        ("gp", "n_startup_trials = 3\nx = 1", "sampler.options.x: GPSampler takes no such option"),
         ("optuna.samplers:NoSampler", "", "sampler.kind: .* cannot be imported"),
         ("no_such_module:Sampler", "", "sampler.kind: .* cannot be imported"),
         ("optuna.samplers:TPE.Sampler", "", "sampler.kind: .* cannot be imported"),
@@ -253,4 +270,12 @@ def test_a_value_that_is_no_number_is_pruned_and_never_fails() -> None:
 def test_a_wrong_sampler_or_option_is_a_fault(kind: str, options: str, message: str) -> None:
     sweep = sweep_of(kind, sampler=f"[sampler.options]\n{options}")
     with pytest.raises(SpecError, match=message):
+        first_points(sweep)
+
+
+def test_a_sampler_that_fails_is_named_with_the_place() -> None:
+    sweep = sweep_of("tpe", sampler='options = { n_startup_trials = "ten" }')
+    with pytest.raises(
+        StudyError, match=r"sampler.kind: tpe with options .*'ten'.* TypeError: .*py"
+    ):
         first_points(sweep)
