@@ -204,13 +204,14 @@ DEADLY = (
 )
 
 
-@pytest.fixture(params=["processes", "ray"])
+@pytest.fixture
 def of_workers(request: pytest.FixtureRequest) -> Executor:
     """One whose workers may die without it."""
     ray: Executor = request.getfixturevalue("ray_here") if request.param == "ray" else Processes(2)
     return ray
 
 
+@pytest.mark.parametrize("of_workers", ["processes", "ray"], indirect=True)
 def test_a_killed_workers_pack_goes_on_from_its_checkpoint(
     of_workers: Executor, tmp_path: Path
 ) -> None:
@@ -226,6 +227,9 @@ def test_a_killed_workers_pack_goes_on_from_its_checkpoint(
     assert_same_records(study, whole)
 
 
+@pytest.mark.parametrize(
+    "of_workers", ["processes", pytest.param("ray", marks=pytest.mark.slow)], indirect=True
+)
 def test_a_pack_that_kills_every_worker_fails_and_says_so(
     of_workers: Executor, tmp_path: Path
 ) -> None:

@@ -61,6 +61,15 @@ def test_a_pack_is_given_up_after_its_last_death() -> None:
     assert len(queue) == 0 and queue.take() is None
 
 
+def test_a_pack_that_lost_its_node_runs_again_and_that_is_no_death_of_its_own() -> None:
+    queue = PackQueue([(0, 0), (1, 0)], run=1)
+    for _ in range(MAX_DEATHS + 1):
+        job = queue.take()
+        assert job is not None and (job.pack, job.attempt) == (0, 1)
+        queue.put_back(0)
+    assert len(queue) == 2
+
+
 @given(st.lists(st.integers(0, 3), max_size=20), st.randoms())
 def test_every_pack_is_run_once_whatever_the_order_of_answers(groups: list[int], rng: Any) -> None:
     queue = PackQueue(list(enumerate(groups)), run=1)
