@@ -6,13 +6,15 @@ import textwrap
 
 import numpy as np
 
-from phasecube.sweeps.adaptive_sections import SamplerSection
+from phasecube.sweeps.adaptive_sections import PrunerSection, SamplerSection
 from phasecube.sweeps.axis import Dim, SearchedAxis
 from phasecube.sweeps.difference import Difference
 from phasecube.sweeps.digest import canonical
 from phasecube.sweeps.forecast import Forecast
 from phasecube.sweeps.plan import Plan
 from phasecube.sweeps.points import POINT
+from phasecube.sweeps.pruner_points import members_of
+from phasecube.sweeps.pruner_rungs import least_replicates, rungs_of
 from phasecube.sweeps.sweep import Sweep
 
 
@@ -40,6 +42,7 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
         f"steps      {forecast.trial_steps:,} trial-steps",
         f"record     {len(names)} measures at {len(steps)} steps, {steps[0]} to {steps[-1]}:",
         *textwrap.wrap(", ".join(names), 78, initial_indent=" " * 11, subsequent_indent=" " * 11),
+        *(_pruner(plan, sweep.pruner) if sweep.pruner is not None else ()),
         f"disk       {_bytes(forecast.bytes_store + forecast.bytes_cube)} before compression, "
         f"records and cube; about {forecast.n_files:,} files",
     ]
@@ -67,6 +70,17 @@ def _search(sweep: Sweep, sampler: SamplerSection) -> list[str]:
     chosen = len(sweep.points)
     of = f"{chosen:,} chosen so far" if chosen else "to be chosen"
     return ["", f"search     {sampler.points:,} points by {sampler.kind}{sought}; {of}"]
+
+
+def _pruner(plan: Plan, pruner: PrunerSection) -> list[str]:
+    rungs = rungs_of(pruner.rungs, int(plan.rule.steps[-1])).tolist()
+    least = least_replicates(pruner, members_of(plan).n_seeds)
+    shown = ", ".join(f"{step:,}" for step in rungs[:6]) + (", ..." if len(rungs) > 6 else "")
+    on = f", each point on {least} or more seeds" if least > 1 else ""
+    return [
+        f"pruner     {pruner.kind}, {pruner.goal} {pruner.measure}, at "
+        f"{count(len(rungs), 'rung')}: {shown}{on}"
+    ]
 
 
 def _against(difference: Difference) -> list[str]:

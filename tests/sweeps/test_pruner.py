@@ -11,12 +11,14 @@ import pytest
 from phasecube.engine.errors import SpecError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.adaptive_sections import PrunerSection
+from phasecube.sweeps.forecast import forecast
 from phasecube.sweeps.plan import expand
 from phasecube.sweeps.pruner_classes import make_pruner
 from phasecube.sweeps.pruner_optuna import Verdict, judge
 from phasecube.sweeps.pruner_points import Members, State, Table, fold, members_of
 from phasecube.sweeps.pruner_rungs import rung_faults, rungs_of
 from phasecube.sweeps.steps_section import Cadence
+from phasecube.sweeps.summary import describe
 from phasecube.sweeps.sweep import parse_sweep
 
 STEPS = np.array([3, 5, 9, 20, 27], np.int64)
@@ -403,3 +405,11 @@ def test_a_pruner_of_ones_own_is_asked_as_any_other() -> None:
     asked = section(f"{__name__}:OwnPruner", options={"above": 2.0})
     verdicts = judge(asked, table(members(2), values_PG, np.zeros(2, int)), range(2), 5, LAST)
     assert [v.pruned for v in verdicts] == [False, True]
+
+
+def test_the_plan_in_words_says_who_is_judged_where(request: pytest.FixtureRequest) -> None:
+    plan = expand(parse_sweep(SWEEP, request.path.parent))
+    said = "\n".join(describe(plan, forecast(plan)))
+    assert (
+        "pruner     median, minimize val_loss, at 2 rungs: 15, 30, each point on 2 or more seeds"
+    ) in said
