@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from phasecube.sweeps.axis import Axis, Dim, SearchedAxis
-from phasecube.sweeps.population import BRANCH, NO_PARENT, population_of
+from phasecube.sweeps.population import NO_PARENT, population_of
 
 if TYPE_CHECKING:
     from phasecube.sweeps.sweep import Sweep
@@ -24,7 +24,8 @@ Point = Mapping[str, Any]
 def with_points(sweep: Sweep, points: Sequence[Point]) -> Sweep:
     """Return the sweep over these points, in their order, and its other axes.
 
-    Each point gives a value to every searched axis, and may to those of BRANCH.
+    Each point gives a value to every searched axis, and may to other parameters and to those of
+    `population.BRANCH`: all points to the same ones.
     """
     others = tuple(dim for dim in sweep.dims if dim.name != POINT)
     if not points:
@@ -59,7 +60,7 @@ def _dim(searched: Sequence[SearchedAxis], points: Sequence[Point]) -> Dim:
         for axis in searched
     ]
     known = {axis.name for axis in searched}
-    more = [name for name in BRANCH if name in points[0] and name not in known]
+    more = [name for name in points[0] if name not in known]
     axes += [Axis(name, tuple(point[name] for point in points)) for name in more]
     return Dim(POINT, tuple(axes))
 

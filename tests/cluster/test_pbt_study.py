@@ -25,6 +25,8 @@ from phasecube.cluster.search import ask, first_points
 from phasecube.cluster.study import Study
 from phasecube.cluster.verify import verify_trials
 from phasecube.engine.record import Outcome, Status
+from phasecube.sweeps.forecast import forecast
+from phasecube.sweeps.plan import expand
 from phasecube.sweeps.points import with_points
 from phasecube.sweeps.population import NO_PARENT
 from phasecube.sweeps.sweep import Sweep, parse_sweep
@@ -248,6 +250,40 @@ def test_a_branch_of_a_trial_that_diverged_before_diverges_there(tmp_path: Path)
     diverged, done = Outcome.DIVERGED, Outcome.DONE
     assert outcome_N.tolist() == [diverged] * 2 + [done] * 2 + [diverged] * 2 + [done] * 2
     assert stopped_N[4:6].tolist() == stopped_N[0:2].tolist()
+
+
+def test_a_trunk_with_decay_branches_is_as_many_whole_runs_with_a_decay(tmp_path: Path) -> None:
+    """Warm-up, stable, decay at several lengths: the stable part is trained once."""
+    head, tail = TOY[: TOY.index("[sampler]")], TOY[TOY.index("[record]") :]
+    lengths, share = (20, 40, 60), 0.25
+    wsd = [
+        {"schedule": "wsd", "steps": n, "parent_point": 0, "branch_step": round(n * (1 - share))}
+        for n in lengths
+    ]
+    trunk = {"schedule": "constant", "steps": 60, "parent_point": NO_PARENT, "branch_step": 0}
+    points = [{"lr": 0.05, **p} for p in (trunk, *wsd)]
+    given = '[sampler]\nkind = "random"\npoints = 4\n'
+    text = head.replace("{ momentum = 0.9 }", f"{{ momentum = 0.9, decay_fraction = {share} }}")
+    study = Study.create(with_points(sweep_of(text + given + tail), points), tmp_path / "branches")
+    steps = forecast(study.plan).trial_steps
+    assert run_study(study).finished
+    # What runs first keeps the states, and the others need not make them again.
+    assert len(list((study.path / BRANCHES).iterdir())) == len(lengths)
+    found = phasecube.open(study.path).load()
+
+    plain = text.replace('lr = { between = [1e-3, 0.1], scale = "log" }', "").replace(
+        "momentum = 0.9,", 'momentum = 0.9, lr = 0.05, schedule = "wsd",'
+    )
+    plain += f"steps = {{ values = {list(lengths)} }}\n"
+    sweep = sweep_of(plain + tail)
+    whole = phasecube.run(sweep, tmp_path / "whole").load()
+    for place, n in enumerate(lengths):
+        at = slice(round(n * (1 - share)), n)
+        for name in ("train_loss", "val_loss", "weight_norm"):
+            one = found[name].isel(point=place + 1).sel(step=at)
+            two = whole[name].sel(steps=n).sel(step=at)
+            assert np.isfinite(one).all() and one.values.tobytes() == two.values.tobytes()
+    assert steps == 2 * (60 + 5 + 10 + 15) and forecast(expand(sweep)).trial_steps == 2 * 120
 
 
 def test_a_population_climbs_what_no_fixed_choice_climbs(tmp_path: Path) -> None:
