@@ -67,7 +67,9 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "empty axis": ("[axes.lr]\nvalues = []", ["axes.lr.values: is empty; give at least one value"]),
     "no values": (
         '[axes.lr]\nunit = "1/step"',
-        ["axes.lr: an axis takes exactly one of values, linear, geometric, integers, between, choices; got none"],
+        [
+            "axes.lr: an axis takes exactly one of values, linear, geometric, integers, between, choices; got none"
+        ],
     ),
     "two ranges": (
         "[axes.lr]\nvalues = [0.1]\nlinear = { start = 0.0, stop = 1.0, count = 3 }",

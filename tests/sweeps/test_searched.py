@@ -98,8 +98,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "no question": (
         AXES + BOUNDARY,
         [
-            'sampler.question: is missing; say what changes across the boundary: { outcome = "diverged" }, '
-            "or { measure = ..., above = ... }"
+            "sampler.question: is missing; say what changes across the boundary: "
+            '{ outcome = "diverged" }, or { measure = ..., above = ... }'
         ],
     ),
     "half a question": (
