@@ -124,14 +124,23 @@ def test_ctrl_c_is_answered_with_checkpoints_and_leaves_no_process(
 
 
 @pytest.mark.slow
-def test_a_killed_raylet_is_told_and_loses_nothing(undisturbed: Study, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("victim", "said"),
+    [
+        ("raylet/raylet", "the Ray node of this machine has died"),
+        ("phasecube.cluster.ray_driver", "the driver of Ray has ended"),
+    ],
+)
+def test_what_is_killed_of_ray_is_told_and_loses_nothing(
+    victim: str, said: str, undisturbed: Study, tmp_path: Path
+) -> None:
     study = study_of(tmp_path / "s", SWEEP)
     process = run_on_ray(study.path)
-    (raylet,) = (c for c in commands_of_ray(process.pid) if "raylet/raylet" in c)
-    os.kill(int(raylet.split()[0]), signal.SIGKILL)
+    (killed,) = (c for c in commands_of_ray(process.pid) if victim in c)
+    os.kill(int(killed.split()[0]), signal.SIGKILL)
     output = process.communicate(timeout=120)[0]
     if process.returncode != 0:  # else all was trained before the death was known
-        assert "the Ray node of this machine has died" in output
+        assert said in output
         assert str(driver_log(study.path)) in output
         assert "Traceback" not in output
     assert run_study(Study(study.path), executor=InProcess()).finished
