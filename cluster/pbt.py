@@ -53,13 +53,13 @@ class PopulationSearch:
         self.sign = -1.0 if maximize else 1.0
 
     def next_points(self, tried: Sequence[Tried], n: int) -> list[Point]:
-        """Return the next generation, or none if `n` is 0.
+        """Return the next generation; none if it has more than `n` members or the last is open.
 
         Raises StudyError where no member of the last one can be gone on from, or where the
         points tried are no whole generations.
         """
         size = self.population.size
-        if n == 0 or not all(each.is_settled for each in tried[-size:]):
+        if n < size or not all(each.is_settled for each in tried[-size:]):
             return []
         generation, rest = divmod(len(tried), size)
         if rest or (tried and tried[-1].point["steps"] != self._steps(generation)):

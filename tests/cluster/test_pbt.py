@@ -109,6 +109,15 @@ def test_a_population_that_died_out_is_an_error_that_says_so() -> None:
         of.next_points(dead, SIZE)
 
 
+def test_a_generation_is_asked_whole_and_after_the_last_has_ended() -> None:
+    of = search()
+    assert of.next_points([], SIZE - 1) == []
+    tried = told(of.next_points([], SIZE), range(SIZE))
+    is_open = {Outcome.DONE: 1, Outcome.NOT_RUN: 1}
+    tried[3] = Tried(3, tried[3].point, tried[3].digests, is_open, (math.nan,))
+    assert of.next_points(tried, SIZE) == []
+
+
 def test_points_of_another_population_are_refused() -> None:
     of = search()
     first = of.next_points([], SIZE)
