@@ -2,8 +2,8 @@
 
 Points that were tried lie anywhere among the searched axes. A Gaussian process of their answers
 (`sweeps.boundary_model`) gives the boundary and its interval along any line; along one axis the
-brackets do. What is no smooth boundary is not given as one: neighbours that agree are joined, and
-a fractal falls into ever more pieces as points are added, where a smooth boundary keeps its few.
+brackets do. What is no smooth boundary is not given as one: no process suits all answers then, and
+neighbours that agree, joined, fall into ever more pieces as points are added.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ Ints = npt.NDArray[np.int64]
 
 NODES = 513  # of a line: intervals are rounded outward to 1/512 of the axis
 DOUBLINGS = 3  # pieces are counted at 1/8, 1/4, 1/2 of the points and at all
-LEAST_PIECES, LEAST_GROWTH = 8, 1.4  # of a boundary that is called not smooth
+# From when on a boundary is called not smooth.
+LEAST_PIECES, LEAST_GROWTH = 8, 1.4
+LEAST_AGAINST, SHARE_AGAINST = 4, 0.02
 NEAREST = 4  # points of each side that may be an end of a bracket
 GAP_CANDIDATES = 4096
 
@@ -41,7 +43,7 @@ class Verdict(IntEnum):
     NO_BOUNDARY = 0  # all known answers are alike
     LINE = 1  # intervals end within the axes on both sides
     OPEN = 2  # some do not: more points are needed there
-    NOT_SMOOTH = 3  # the answers fall into ever more pieces
+    NOT_SMOOTH = 3  # no smooth boundary suits the answers
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,7 @@ def pieces_of(tried: TriedPoints) -> tuple[Pieces, ...]:
     return tuple(Pieces(n, n_pieces(shares_ND[:n], yes_N[:n])) for n in counts if n > 0)
 
 
-def is_not_smooth(pieces: Sequence[Pieces]) -> bool:
+def has_ever_more(pieces: Sequence[Pieces]) -> bool:
     """Return whether there are many pieces, and their number grew with the last doubling.
 
     On a fractal it grows about as the points do. Islands that are merely found late end to grow
@@ -162,11 +164,27 @@ def is_not_smooth(pieces: Sequence[Pieces]) -> bool:
     return whole >= LEAST_PIECES and whole >= LEAST_GROWTH * max(half, before)
 
 
-def verdict_of(tried: TriedPoints, pieces: Sequence[Pieces], found: Crossings) -> Verdict:
-    """Return what the answers allow to say."""
-    if len(np.unique(tried.says_yes[tried.has_answer])) < 2:
+def n_against(model: BoundaryModel, tried: TriedPoints) -> int:
+    """Return how many answers, unanimous ones, the process is sure (95 %) to be the other one.
+
+    It takes for chance what no smooth boundary suits. Where there is one, and no chance, none is.
+    """
+    agreed_N = tried.has_answer & ~tried.disagrees
+    shares_ND, yes_N = tried.shares_ND[agreed_N], tried.says_yes[agreed_N]
+    with one_thread():
+        mean_N, sd_N = model.latent(shares_ND)
+    return int((((mean_N > 0) != yes_N) & (np.abs(mean_N) > SURE * sd_N)).sum())
+
+
+def verdict_of(
+    tried: TriedPoints, pieces: Sequence[Pieces], against: int, found: Crossings
+) -> Verdict:
+    """Return what the answers allow to say; `against` is `n_against`."""
+    known_N = tried.has_answer
+    if len(np.unique(tried.says_yes[known_N])) < 2:
         return Verdict.NO_BOUNDARY
-    if is_not_smooth(pieces):
+    least = max(LEAST_AGAINST, SHARE_AGAINST * known_N.sum())
+    if against >= least or has_ever_more(pieces):
         return Verdict.NOT_SMOOTH
     return Verdict.LINE if len(found.value_C) and found.is_bounded.all() else Verdict.OPEN
 

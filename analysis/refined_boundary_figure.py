@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from phasecube.sweeps.axis import SearchedAxis
 
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
 LINE, BAND, NO_COLOUR, YES_COLOUR = "#000000", "#E69F00", "#0072B2", "#D55E00"
 REFERENCES = ("#009E73", "#CC79A7", "#555555", "#56B4E9")
@@ -47,11 +48,12 @@ def boundary_figure(panels: Sequence[Panel], caption: str) -> Figure:
 
 def _draw_map(axes: Any, panel: Panel) -> None:
     assert panel.y is not None
-    if panel.unsure_YX.any():
-        side = lattice(1, len(panel.unsure_YX))[:, 0]
+    unsure_YX = panel.unsure_YX & ~_in_band(panel)
+    if unsure_YX.any():
+        side = lattice(1, len(unsure_YX))[:, 0]
         hatched = axes.contourf(
             *(values_of(panel.x, side), values_of(panel.y, side)),
-            panel.unsure_YX.astype(float),
+            unsure_YX.astype(float),
             levels=[0.5, 1.5],
             colors="none",
             hatches=[HATCH],
@@ -78,6 +80,19 @@ def _draw_map(axes: Any, panel: Panel) -> None:
     _points(axes, panel, panel.values(panel.x.name), panel.values(panel.y.name))
 
 
+def _in_band(panel: Panel) -> Bools:
+    """Return the cells of the map that an interval covers, or touches: it says that itself."""
+    found, n = panel.found, len(panel.unsure_YX)
+    side = np.linspace(0, 1, n)
+    slice_X = np.abs(panel.share_L[:, None] - side).argmin(0)
+    covered = np.zeros((n, n), np.bool_)
+    margin = 1.5 / max(n - 1, 1)
+    for line, low, high in zip(found.line_C, found.low_C, found.high_C, strict=True):
+        inside_Y = (side > low - margin) & (side < high + margin)
+        covered |= inside_Y[:, None] & (slice_X == line)
+    return covered
+
+
 def _branches(panel: Panel) -> list[npt.NDArray[np.int64]]:
     """Return the crossings of each branch in the order of the slices.
 
@@ -86,9 +101,8 @@ def _branches(panel: Panel) -> list[npt.NDArray[np.int64]]:
     found = panel.found
     open_: list[list[int]] = []
     closed: list[list[int]] = []
-    share_L = [panel.x.share_of(value) for value in panel.slice_L]
     for line in range(len(panel.slice_L)):
-        reach = JOINED + STEEPEST * (share_L[line] - share_L[line - 1] if line else 0.0)
+        reach = JOINED + STEEPEST * (panel.share_L[line] - panel.share_L[line - 1] if line else 0.0)
         here = list(np.flatnonzero(found.line_C == line))
         going_on: list[list[int]] = []
         gaps = sorted(
@@ -160,6 +174,6 @@ def _keys(panels: Sequence[Panel]) -> list[Any]:
     for place, reference in enumerate(panels[0].references):
         colour = REFERENCES[place % len(REFERENCES)]
         keys.append(Line2D([], [], ls="--", lw=1.2, color=colour, label=reference.label))
-    if any(panel.unsure_YX.any() for panel in panels):
+    if any((panel.unsure_YX & ~_in_band(panel)).any() for panel in panels):
         keys.append(Patch(fc="none", ec=HATCH_COLOUR, hatch=HATCH, lw=0, label="not known"))
     return keys

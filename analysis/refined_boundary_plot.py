@@ -21,6 +21,7 @@ from phasecube.analysis.refined_boundary import (
     bracket_crossings,
     crossings,
     model_of,
+    n_against,
     pieces_of,
     tried_points,
     unsure_at,
@@ -67,8 +68,8 @@ class Reference:
 class Panel:
     """One map, in the values of its axes: slices along x, what was found on them, who was tried.
 
-    With one searched axis `y` is None, and the boundary lies along x. `unsure_YX` is over the
-    shares of both axes.
+    With one searched axis `y` is None, and the boundary lies along x. `share_L` are the slices as
+    shares of x; `unsure_YX` is over the shares of both axes.
     """
 
     title: str
@@ -77,6 +78,7 @@ class Panel:
     tried: TriedPoints
     shown_N: Bools
     slice_L: Floats
+    share_L: Floats
     found: Crossings
     references: tuple[Reference, ...] = ()
     unsure_YX: Bools = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
@@ -116,10 +118,11 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
             for level in (LEVELS if rest is not None else (0.0,))
         ]
     joined = _joined([panel.found for panel in panels])
-    verdict = verdict_of(tried, pieces, joined)
+    against = 0 if model is None else n_against(model, tried)
+    verdict = verdict_of(tried, pieces, against, joined)
     if verdict is Verdict.NOT_SMOOTH:
         panels = [replace(panel, found=NOTHING) for panel in panels]
-    caption = caption_of(tried, model, y or x, joined, verdict, pieces, question)
+    caption = caption_of(tried, model, y or x, joined, verdict, pieces, against, question)
 
     def figure() -> Any:
         from phasecube.analysis.refined_boundary_figure import boundary_figure
@@ -155,7 +158,8 @@ def _line_panel(
     references = _references(options, {}, fixed, 1)
     shown_N = np.ones(len(tried.shares_ND), np.bool_)
     found = bracket_crossings(tried)
-    return Panel("", x, None, tried, shown_N, np.zeros(1), found, references)
+    nowhere = np.zeros(1)
+    return Panel("", x, None, tried, shown_N, nowhere, nowhere, found, references)
 
 
 def _map_panel(
@@ -192,21 +196,8 @@ def _map_panel(
         grid = np.full((MAP_SIDE, MAP_SIDE, len(names)), level)
         grid[..., [at_y, at_x]] = lattice(2, MAP_SIDE)
         unsure_YX = unsure_at(model, grid.reshape(-1, len(names))).reshape(MAP_SIDE, MAP_SIDE)
-        unsure_YX &= ~_in_band(found, share_L)
     references = _references(options, columns, fixed, len(share_L))
-    return Panel(title, x, y, tried, shown_N, slice_L, found, references, unsure_YX)
-
-
-def _in_band(found: Crossings, share_L: Floats) -> Bools:
-    """Return the cells of the map that an interval covers, or touches: it says that itself."""
-    side = np.linspace(0, 1, MAP_SIDE)
-    slice_X = np.abs(share_L[:, None] - side).argmin(0)
-    covered = np.zeros((MAP_SIDE, MAP_SIDE), np.bool_)
-    margin = 1.5 / (MAP_SIDE - 1)
-    for line, low, high in zip(found.line_C, found.low_C, found.high_C, strict=True):
-        inside_Y = (side > low - margin) & (side < high + margin)
-        covered |= inside_Y[:, None] & (slice_X == line)
-    return covered
+    return Panel(title, x, y, tried, shown_N, slice_L, share_L, found, references, unsure_YX)
 
 
 def _references(

@@ -38,6 +38,7 @@ def caption_of(
     found: Crossings,
     verdict: Verdict,
     pieces: Sequence[Pieces],
+    against: int,
     question: QuestionSection,
 ) -> str:
     """Return what was tried and found, how surely, and how much was not looked at."""
@@ -51,9 +52,12 @@ def caption_of(
         counts = ", ".join(str(each.n_pieces) for each in pieces)
         points = ", ".join(str(each.n_points) for each in pieces)
         said.append(
-            f"No smooth boundary at these scales: points that agree fall into {counts} pieces "
-            f"at {points} points, where a smooth one keeps its few. No line is drawn."
+            f"No smooth boundary at these scales, and no line is drawn: {against:,} answers lie on "
+            "the wrong side of any that suits the others, and points that agree fall into "
+            f"{counts} pieces at {points} points."
         )
+        if (tried.n_yes_N + tried.n_no_N).max() < 2:
+            said.append("Chance looks the same: several seeds would tell.")
     elif len(tried.axes) == 1:
         ends = [
             f"{format_value(float(values_of(along, low)))} to "
