@@ -18,8 +18,9 @@ from phasecube.engine.load import load_experiment
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.sweeps.plan import Plan
 
-# Ends that follow from the numbers; the others depend on the machine or on luck.
-REPEATABLE = (Outcome.DONE, Outcome.DIVERGED)
+# Ends that follow from the numbers, or that can be brought about where they were; the others
+# depend on the machine or on luck.
+REPEATABLE = (Outcome.DONE, Outcome.DIVERGED, Outcome.PRUNED)
 COMPARED = (Status.OUTCOME, Status.N_RECORDED, Status.STOPPED_AT)
 OTHERS = 7
 
@@ -32,6 +33,27 @@ class Verdict:
     engine: str
     company: str
     differences: tuple[str, ...]
+
+
+class _AsPruned:
+    """A judge that prunes what was pruned, where it was."""
+
+    def __init__(self, status_KF: npt.NDArray[np.int32]) -> None:
+        was = status_KF[:, Status.OUTCOME] == Outcome.PRUNED
+        self._stop_K = np.where(was, status_KF[:, Status.STOPPED_AT], -1)
+
+    @property
+    def rungs(self) -> frozenset[int]:
+        return frozenset(self._stop_K[self._stop_K >= 0].tolist())
+
+    def judge(
+        self,
+        step: int,
+        rows: npt.NDArray[np.int64],
+        record: PackRecord,  # noqa: ARG002 it knows already
+    ) -> npt.NDArray[np.bool_]:
+        found: npt.NDArray[np.bool_] = self._stop_K[rows] == step
+        return found
 
 
 def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Iterator[Verdict]:
@@ -61,7 +83,8 @@ def verify_trials(study: Study, n_trials: int, seed: int | None = None) -> Itera
         others = rng.permutation(group[plan.row[group] != row])
         for company, members in _companies(trial, others.tolist()):
             published = read_choice(study.path, keys[int(plan.group[trial])])
-            found = _run(plan, experiment, members, engine, published, branches)
+            pruned = _AsPruned(status_RF[plan.row[members]])
+            found = _run(plan, experiment, members, engine, published, branches, pruned)
             place = members.index(trial)
             differences = _differences(plan, stored, lane, found, place)
             if differences:
@@ -85,6 +108,7 @@ def _run(
     engine: Engine,
     published: ChoiceFields | None,
     branches: Branches,
+    pruned: _AsPruned,
 ) -> PackRecord:
     from phasecube.cluster.pack_runner import from_fields
     from phasecube.engine.admission import choose_engine
@@ -111,6 +135,7 @@ def _run(
         *(experiment, trials, record, plan.rule, plan.stop, choice),
         device=device,
         starts={members.index(trial): state for trial, state in begins.items()},
+        judge=pruned,
     )
     return record
 

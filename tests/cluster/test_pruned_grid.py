@@ -16,6 +16,7 @@ import phasecube
 from phasecube.cli import main
 from phasecube.cluster.pruned import SPARED, read_pruned
 from phasecube.cluster.study import Study
+from phasecube.cluster.verify import verify_trials
 from phasecube.engine.record import Outcome, PackRecord, Status
 from phasecube.engine.store import Store
 
@@ -112,6 +113,13 @@ def test_a_pruned_trials_records_are_the_first_of_the_whole_ones_bit_for_bit(
 def test_all_seeds_of_a_point_end_at_the_same_rung(pruned: Study) -> None:
     found = phasecube.open(pruned.path)
     assert (found.stopped_at == found.stopped_at.isel(seed=0)).all()
+
+
+def test_pruned_trials_are_verified_as_far_as_they_ran(pruned: Study) -> None:
+    verdicts = list(verify_trials(pruned, 6, seed=1))
+    found = by_digest(pruned)
+    assert any(found[verdict.digest][0] == Outcome.PRUNED for verdict in verdicts)
+    assert [verdict.differences for verdict in verdicts] == [()] * len(verdicts)
 
 
 def test_why_a_trial_was_pruned_is_explained(

@@ -43,11 +43,11 @@ def lines(study: Study, pruner: PrunerSection, recorded: Recorded, found: Replay
     said = [
         f"{study.path}: {pruner.kind}{options}; {pruner.measure}, {pruner.goal}",
         f"  rungs      {shown}{', ...' if len(rungs) > N_RUNGS else ''} ({len(rungs)})",
-        f"  order      pack after pack, {' or '.join(map(str, lanes))} lanes at once",
+        f"  order      pack after pack, {' or '.join(map(str, lanes))} trials at once",
         f"  steps      {found.saved:,} of {found.steps:,} trial-steps saved "
         f"({found.saved / max(found.steps, 1):.1%})",
-        f"  points     {found.points_pruned:,} of {found.points:,} pruned, each judged on "
-        f"{recorded.least} or more seeds",
+        f"  points     {found.points_pruned:,} of {found.points:,} pruned"
+        + (f", each judged on {recorded.least} or more seeds" if recorded.least > 1 else ""),
     ]
     if found.best is not None:
         said.append(f"  best       {_best(pruner.measure, found)}")
