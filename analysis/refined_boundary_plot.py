@@ -41,6 +41,7 @@ Bools = npt.NDArray[np.bool_]
 SLICES = 65  # places along x at which the boundary is told
 MAP_SIDE = 81  # of the map that says where nobody knows
 LEVELS = (1 / 6, 1 / 2, 5 / 6)  # of a third axis, one panel each
+NOT_TOLD = np.zeros((0, 0), np.bool_)
 NOTHING = Crossings(np.zeros(0, np.int64), *[np.zeros(0)] * 3)
 
 
@@ -81,7 +82,7 @@ class Panel:
     share_L: Floats
     found: Crossings
     references: tuple[Reference, ...] = ()
-    unsure_YX: Bools = field(default_factory=lambda: np.zeros((0, 0), np.bool_))
+    unsure_YX: Bools = field(default_factory=lambda: NOT_TOLD)
 
     def values(self, name: str) -> Floats:
         """Return the values of the tried points on an axis."""
@@ -121,7 +122,8 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
     against = 0 if model is None else n_against(model, tried)
     verdict = verdict_of(tried, pieces, against, joined)
     if verdict is Verdict.NOT_SMOOTH:
-        panels = [replace(panel, found=NOTHING) for panel in panels]
+        # Nor does the process, which took answers for chance, tell where it does not know.
+        panels = [replace(panel, found=NOTHING, unsure_YX=NOT_TOLD) for panel in panels]
     caption = caption_of(tried, model, y or x, joined, verdict, pieces, against, question)
 
     def figure() -> Any:

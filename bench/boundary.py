@@ -206,9 +206,9 @@ def one_axis(budgets: list[int]) -> None:
                 shares_N1 = np.concatenate([shares_N1, new])
             yes_N = (shares_N1[:, 0] > edge).astype(np.int64)
             found = bracket_crossings(TriedPoints((axis,), shares_N1, yes_N, 1 - yes_N))
-            error = float(np.abs(found.value_C - edge).max())
+            # What is promised, as of a grid: half the bracket, half a cell.
+            error = float((found.high_C - found.low_C).max() / 2)
             held = float(((found.low_C <= edge) & (edge <= found.high_C)).mean())
-            # A grid promises half a cell, wherever the boundary is.
             trials = math.ceil(0.5 / max(error, 1e-12)) + 1
             print(
                 f"{'':<11}{budget:>7}{exact:>6g}{100 * error:>9.4f} %{trials:>9,}"
