@@ -413,3 +413,19 @@ def test_the_plan_in_words_says_who_is_judged_where(request: pytest.FixtureReque
     assert (
         "pruner     median, minimize val_loss, at 2 rungs: 15, 30, each point on 2 or more seeds"
     ) in said
+
+
+@pytest.mark.parametrize("kind", [*OPTIONS, "wilcoxon"])
+def test_points_that_an_extension_adds_change_no_decision_before_they_begin(kind: str) -> None:
+    rng, n, n_seeds = np.random.default_rng(2), 16, 4
+    values_RG = rng.normal(size=(n * n_seeds, len(STEPS)))
+    outcome_R = np.full(n * n_seeds, int(Outcome.DONE))
+    outcome_R[-4 * n_seeds :] = Outcome.NOT_RUN
+    values_RG[-4 * n_seeds :, 3:] = np.nan
+    judged = list(range(n - 4, n))
+    before = table(members(n, n_seeds), values_RG, outcome_R, least=2)
+    more_RG = np.concatenate([values_RG, np.full((8 * n_seeds, len(STEPS)), np.nan)])
+    more_R = np.concatenate([outcome_R, np.zeros(8 * n_seeds, int)])
+    after = table(members(n + 8, n_seeds), more_RG, more_R, least=2)
+    asked = section(kind)
+    assert judge(asked, before, judged, 9, LAST) == judge(asked, after, judged, 9, LAST)
