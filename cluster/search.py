@@ -81,13 +81,14 @@ class Search:
         if study.sweep.sampler is None:
             raise StudyError(f"{study.path} is no search: its sweep has no [sampler]")
         self.study, self._say = study, say
+        self._tried: list[Tried] = []
         self._searcher = searcher_of(study.sweep, study.path)
         self._mirror = open_mirror(study.sweep, study.path, say)
         self.note()
 
     def note(self) -> list[Tried]:
         """Bring the mirror up to the store; return the points as they stand."""
-        tried = read_tried(self.study)
+        tried = self._read()
         self._show(tried)
         return tried
 
@@ -98,7 +99,7 @@ class Search:
         are chosen by. With `among_open` the sampler does without them. `most` is the size of the
         batch, that of the sweep unless given.
         """
-        sweep, tried = self.study.sweep, read_tried(self.study)
+        sweep, tried = self.study.sweep, self._read()
         assert sweep.sampler is not None
         if open_points(tried) and not among_open:
             return 0
@@ -116,6 +117,11 @@ class Search:
         forget_states(self.study.path, self.study.plan, self.study.store.read_status())
         self._show([*tried, *(Tried(len(tried) + i, p, (), OPEN) for i, p in enumerate(new))])
         return len(new)
+
+    def _read(self) -> list[Tried]:
+        """Return the points as they stand. What is settled stays so while the lock is held."""
+        self._tried = read_tried(self.study, self._tried)
+        return self._tried
 
     def _show(self, tried: Sequence[Tried]) -> None:
         from phasecube.cluster.optuna_mirror import MirrorError

@@ -158,6 +158,9 @@ def test_a_search_is_mirrored_as_it_goes(tmp_path: Path) -> None:
     run_batches(study, lambda: run_study(study, processes=1))
     mirror = mirror_in(study.path, sweep=study.sweep)
     tried = read_tried(study)
+    settled = read_tried(study, tried[:5])  # the others are read alone, by their packs
+    assert repr(settled) == repr(tried)
+    assert all(one is other for one, other in zip(settled[:5], tried))
     assert states(mirror) == [
         (t.number, "COMPLETE", t.values[0])
         if math.isfinite(t.values[0])
