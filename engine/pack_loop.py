@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -56,8 +57,9 @@ class Group:
         self._recorder = recorder
         self._queue = queue
         self.n_steps = int(entry.state.trials.static["steps"])
-        self._looks = recorder.looks(self.n_steps)
-        self._period = entry_period(self._looks, self.n_steps)
+        looks = recorder.looks(self.n_steps)
+        self._looks: list[int] = looks.tolist()
+        self._period = entry_period(looks, self.n_steps)
         self._loss_above = recorder.stop.loss_above
         on_cpu = entry.state.weights_KP.device.type == "cpu"
         self._look_every = LOOK_EVERY_CPU if on_cpu else LOOK_EVERY_GPU
@@ -185,9 +187,9 @@ class Group:
         }
 
     def _steps_to_look(self) -> int:
-        steps_K = self.state.host_steps_K[: self.n_lanes]
-        next_K = self._looks[np.searchsorted(self._looks, steps_K, side="right")]
-        return min(self._look_every, int((next_K - steps_K).min()))
+        steps: set[int] = set(self.state.host_steps_K[: self.n_lanes].tolist())
+        looks = self._looks
+        return min(self._look_every, *(looks[bisect_right(looks, s)] - s for s in steps))
 
     def _note_ended(self, losses_K: Tensor) -> None:
         bad_K = ~losses_K.isfinite()
@@ -206,25 +208,26 @@ class Group:
         live_K = ended_K < 0
         if not live_K.all():
             recorder.settle(rows_K[~live_K], Outcome.DIVERGED, ended_K[~live_K])
-        steps = np.unique(steps_K[live_K]).tolist()
+        steps = sorted(set(steps_K[live_K].tolist()))  # one, mostly: all entered together
         together: dict[frozenset[str], list[int]] = {}
         for step in steps:
             together.setdefault(recorder.wanted(step), []).append(step)
         for wanted, at in together.items():
             if wanted:
-                measured = np.flatnonzero(live_K & np.isin(steps_K, at))
+                chosen_K = live_K if at == steps else live_K & np.isin(steps_K, at)
+                measured = np.flatnonzero(chosen_K)
                 values = self._values(wanted, measured, losses_K, gradient_KP)
                 for step in at:
                     self._record(step, measured, values, live_K, losses_K, gradient_KP)
         for step in steps:
+            if step != self.n_steps and step not in recorder.rungs:
+                continue
             here = np.flatnonzero(live_K & (steps_K == step))
-            if step == self.n_steps:
-                recorder.settle(rows_K[here], Outcome.DONE, step)
-                live_K[here] = False
-            else:
-                here = here[recorder.pruned(step, rows_K[here])]
-                recorder.settle(rows_K[here], Outcome.PRUNED, step)
-                live_K[here] = False
+            outcome = Outcome.DONE
+            if step != self.n_steps:
+                here, outcome = here[recorder.pruned(step, rows_K[here])], Outcome.PRUNED
+            recorder.settle(rows_K[here], outcome, step)
+            live_K[here] = False
         if walltime_s is not None:
             late_K = live_K & (time.monotonic() - self._entered_s_K > walltime_s)
             recorder.settle(rows_K[late_K], Outcome.TIMED_OUT, steps_K[late_K])
@@ -243,9 +246,11 @@ class Group:
         """Write what the lanes at `step` measured; settle those whose target is reached."""
         recorder, rows_K = self._recorder, self.state.trials.lanes
         of_step = self.state.host_steps_K[measured] == step
-        places = measured[of_step]
-        kept = {name: v[of_step] for name, v in values.items()}
-        reached = places[recorder.write(step, rows_K[places], kept)]
+        places = measured
+        if not of_step.all():
+            places = measured[of_step]
+            values = {name: v[of_step] for name, v in values.items()}
+        reached = places[recorder.write(step, rows_K[places], values)]
         if not len(reached):
             return
         left_out = recorder.left_out(step)

@@ -103,9 +103,13 @@ class Recorder:
 
     def looks(self, n_steps: int) -> npt.NDArray[np.int64]:
         """Return the steps, in order, at which a trial of `n_steps` is recorded, judged or ends."""
-        rungs = [] if self._pruning is None else list(self._pruning.judge.rungs)
-        found = np.unique([*self._scalar_place, *self._vector_place, *rungs, n_steps])
+        found = np.unique([*self._scalar_place, *self._vector_place, *self.rungs, n_steps])
         return found[found <= n_steps].astype(np.int64)
+
+    @property
+    def rungs(self) -> frozenset[int]:
+        """Return the steps at which trials may be pruned."""
+        return frozenset() if self._pruning is None else self._pruning.judge.rungs
 
     def pruned(self, step: int, rows: Rows) -> npt.NDArray[np.bool_]:
         """Return which of `rows`, recorded at `step` and not at their end, are pruned there."""
