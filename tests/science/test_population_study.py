@@ -33,5 +33,5 @@ def test_a_population_finds_a_decay_that_beats_every_constant_rate(tmp_path: Pat
     assert rates.iloc[-1] < rates.iloc[0] / 4
     constant = phasecube.run(parse_sweep(CONSTANT, tmp_path), tmp_path / "constant").load()
     least = constant.excess_loss.sel(step=6000)
-    assert 0 < int(least.argmin()) < 8, "the best constant rate lies inside the axis"
+    assert 0 < int(least.values.argmin()) < 8, "the best constant rate lies inside the axis"
     assert found < float(least.min())
