@@ -32,6 +32,7 @@ from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.lr_stability import StabilityRule
 from phasecube.analysis.phase_diagram import Statistic, default_axes
 from phasecube.analysis.plots import PLOT_KINDS, options_type
+from phasecube.analysis.search_facts import search_facts
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.analyses import ANALYSES
 
@@ -128,8 +129,8 @@ def _validated(kind: str, given: Mapping[str, Any]) -> Any:
 def requests(analyses: Iterable[tuple[str, Mapping[str, Any]]], ds: xr.Dataset) -> list[Request]:
     """Return the requests of a sweep, or what suits its measures if it names none.
 
-    Without any: phases where training and validation accuracy were recorded, else the final
-    value of the first measure.
+    Without any: of a search what was sought, phases where training and validation accuracy were
+    recorded, else the final value of the first measure.
     """
     asked = []
     for kind, options in analyses:
@@ -140,8 +141,25 @@ def requests(analyses: Iterable[tuple[str, Mapping[str, Any]]], ds: xr.Dataset) 
             asked.append(Request("curves", title, impossible=str(error)))
     if asked:
         return asked
+    if "search" in ds.attrs:
+        return _of_search(ds)
     rule = GrokkingRule()
     if {rule.train, rule.validation} <= set(ds.data_vars):
         return [Request("grokking")]
     scalars = [str(n) for n, v in ds.data_vars.items() if "step" in v.dims]
     return [Request("phase_diagram", measure=scalars[0])] if scalars else []
+
+
+def _of_search(ds: xr.Dataset) -> list[Request]:
+    """Return what suits a searched study: its boundary, its lineage, what was tried."""
+    facts = search_facts(ds)
+    found = []
+    if facts.question is not None:
+        found.append(request("refined_boundary", {}))
+    if facts.kind == "pbt":
+        objective = facts.objectives[0]
+        lineage = {"measure": objective.measure, "goal": objective.goal}
+        found.append(request("lineage", lineage))
+    if facts.objectives:
+        found.append(request("search", {}))
+    return found

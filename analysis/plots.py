@@ -20,6 +20,7 @@ PLOT_KINDS: Mapping[str, str] = {
     "lr_transfer": "phasecube.analysis.lr_transfer_plot",
     "boundary_dimension": "phasecube.analysis.boundary_dimension_plot",
     "refined_boundary": "phasecube.analysis.refined_boundary_plot",
+    "search": "phasecube.analysis.search_plot",
     "lineage": "phasecube.analysis.lineage_plot",
 }
 

@@ -11,7 +11,7 @@ import xarray as xr
 from pydantic import ValidationError
 
 from phasecube.engine.errors import StudyError
-from phasecube.sweeps.adaptive_sections import QuestionSection
+from phasecube.sweeps.adaptive_sections import ObjectiveSection, QuestionSection
 from phasecube.sweeps.axis import SearchedAxis
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ class SearchFacts:
 
     axes: tuple[SearchedAxis, ...]
     question: QuestionSection | None
+    kind: str = ""  # of the sampler
+    objectives: tuple[ObjectiveSection, ...] = ()
 
 
 def search_attrs(sweep: Sweep) -> dict[str, str]:
@@ -35,6 +37,7 @@ def search_attrs(sweep: Sweep) -> dict[str, str]:
         "kind": sweep.sampler.kind,
         "axes": [asdict(axis) for axis in sweep.searched],
         "question": None if question is None else question.model_dump(exclude_none=True),
+        "objectives": [o.model_dump() for o in sweep.sampler.objectives],
     }
     return {"search": json.dumps(facts, sort_keys=True)}
 
@@ -48,7 +51,10 @@ def search_facts(ds: xr.Dataset) -> SearchFacts:
         SearchedAxis(**{**axis, "choices": tuple(axis["choices"])}) for axis in found["axes"]
     )
     question = found["question"]
-    return SearchFacts(axes, None if question is None else asked(question))
+    objectives = tuple(ObjectiveSection(**objective) for objective in found["objectives"])
+    return SearchFacts(
+        axes, None if question is None else asked(question), found["kind"], objectives
+    )
 
 
 def asked(question: Mapping[str, Any]) -> QuestionSection:

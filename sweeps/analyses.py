@@ -41,6 +41,7 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "lr_transfer": frozenset(
         {"title", "measure", "x", "by", "lr", "over", "select", "tail", "scale"}
     ),
+    "search": frozenset({"title"}),
     "lineage": frozenset({"title", "measure", "goal", "parameters", "select", "scale"}),
     "boundary_dimension": frozenset(
         {
