@@ -22,6 +22,7 @@ SURE = 1.96  # standard deviations from 0: 95 % that the sign is right
 MOST_FITTED = 160  # points that its scales are fitted to
 MOST_POINTS = 800  # points that it knows; its cost is their cube
 HEIGHTS, SCALES = (25.0, 1e5), (0.05, 5.0)  # variance before answers, length of correlation
+STARTS = (0.5, 0.1)  # lengths of correlation from which the fit sets out
 MOST_STEPS = 100
 _BLOCK = 2048
 _STEP = 1e-3  # of a finite difference
@@ -104,12 +105,20 @@ def fitted(
     chosen_N = _telling(shares_ND, yes_N, MOST_POINTS)
     shares_ND, yes_N, counts_N2 = shares_ND[chosen_N], yes_N[chosen_N], counts_N2[chosen_N]
     few_N = _telling(shares_ND, yes_N, MOST_FITTED)
-    kernel = ConstantKernel(100.0, HEIGHTS) * Matern([0.5] * shares_ND.shape[1], SCALES, nu=2.5)
-    with warnings.catch_warnings():
-        # Answers without noise have no best height: it ends on its bound.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier = GaussianProcessClassifier(kernel).fit(shares_ND[few_N], yes_N[few_N])
-    return _posterior(classifier.kernel_, shares_ND, counts_N2.astype(np.float64))
+    tried = []
+    for scale in STARTS:
+        kernel = ConstantKernel(100.0, HEIGHTS) * Matern(
+            [scale] * shares_ND.shape[1], SCALES, nu=2.5
+        )
+        with warnings.catch_warnings():
+            # Answers without noise have no best height: it ends on its bound.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            tried.append(GaussianProcessClassifier(kernel).fit(shares_ND[few_N], yes_N[few_N]))
+        # Small islands may pass for noise of long scales: then a start at short ones is tried too.
+        if (tried[-1].predict(shares_ND[few_N]) == yes_N[few_N]).all():
+            break
+    best = max(tried, key=lambda each: each.log_marginal_likelihood_value_)
+    return _posterior(best.kernel_, shares_ND, counts_N2.astype(np.float64))
 
 
 def _posterior(kernel: Any, shares_ND: Floats, counts_N2: Floats) -> BoundaryModel:

@@ -36,7 +36,8 @@ def study(
     axes = [LR]
     if width_N is not None:
         ds, axes = ds.assign_coords(width=("point", width_N)), [LR, WIDTH]
-    facts = {"kind": "boundary", "axes": axes, "question": {"outcome": "diverged"}, **search}
+    facts = {"kind": "boundary", "axes": axes, "objectives": []}
+    facts |= {"question": {"outcome": "diverged"}, **search}
     return ds.assign_attrs(search=json.dumps(facts), fixed=json.dumps({"dimension": 10}))
 
 
