@@ -60,21 +60,9 @@ def test_the_own_experiments_of_the_page_run_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_tutorial_runs_as_written(tmp_path: Path) -> None:
-    """Every `sh` block is run in order in one empty folder, every `python` block after them."""
-    for command in "\n".join(blocks("docs/tutorial.md", "sh")).splitlines():
-        done = shell(command, tmp_path)
-        assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
-    code = "\n".join(blocks("docs/tutorial.md", "python"))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def test_the_page_on_learning_rate_stability_runs_as_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/lr_stability.md", "docs/adaptive.md"])
+def test_a_page_runs_as_written(page: str, tmp_path: Path) -> None:
     """Its `sh` blocks in order in one empty folder, then its `python` blocks as one program."""
-    page = "docs/lr_stability.md"
     for command in "\n".join(blocks(page, "sh")).splitlines():
         done = shell(command, tmp_path)
         assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
