@@ -110,8 +110,9 @@ def fitted(
         kernel = ConstantKernel(100.0, HEIGHTS) * Matern(
             [scale] * shares_ND.shape[1], SCALES, nu=2.5
         )
-        with warnings.catch_warnings():
-            # Answers without noise have no best height: it ends on its bound.
+        with warnings.catch_warnings(), np.errstate(over="ignore"):
+            # Answers without noise have no best height: it ends on its bound, and on the way
+            # scikit-learn's Newton steps may pass exp's.
             warnings.simplefilter("ignore", ConvergenceWarning)
             tried.append(GaussianProcessClassifier(kernel).fit(shares_ND[few_N], yes_N[few_N]))
         # Small islands may pass for noise of long scales: then a start at short ones is tried too.
