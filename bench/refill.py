@@ -1,6 +1,6 @@
 """A pack whose trials end early, refilled, against the same pack in groups that shrink.
 
-    python bench/refill.py [--trials 512] [--lanes 64] [--steps 400]
+    python bench/refill.py [--trials 512] [--lanes 64] [--steps 400] [--workloads 0 1]
 
 Each case is run both ways in turns, and the better of two counts. `busy` is the share of
 lane-steps, of all that the updates had room for until the last trial had entered, that moved
@@ -138,6 +138,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=512)
     parser.add_argument("--lanes", type=int, default=64)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--workloads", type=int, nargs="+", default=[0, 1])
     args = parser.parse_args()
     torch.set_num_threads(1)
     keep_large_blocks()
@@ -145,7 +146,7 @@ def main() -> None:
     counted = counting(queues)
     print(f"torch {torch.__version__}, one thread; {args.trials} trials, {args.lanes} lanes")
     print(f"{'workload':34}{'ends':34}{'steps kept':>11}{'busy':>7}{'without':>9}{'faster':>8}")
-    for workload in [workloads()[i] for i in (0, 1)]:
+    for workload in [workloads()[i] for i in args.workloads]:
         for case in cases(args.steps, tuple(ENGINE_MEASURES)):
             trials = trials_of(workload, args.trials)
             static = {**trials.static, "steps": args.steps}
@@ -155,7 +156,7 @@ def main() -> None:
             trials = Trials(trials.lanes, static, {**trials.varying, "lr": lr.tolist()})
             best = {True: np.inf, False: np.inf}
             share = {}
-            for refill in (True, False, False, True):
+            for refill in (False, True, True, False, False, True):
                 counted.moved.clear()
                 counted.waiting.clear()
                 own_s, record = timed(workload, trials, case, args.lanes, refill=refill)
