@@ -118,17 +118,21 @@ class Recorder:
         return self._pruning.pruned(step, rows, self.record)
 
     def keep(self, step: int, rows: Rows, values: Mapping[str, npt.NDArray[np.floating]]) -> None:
-        """Write those of the rule's measures that `values` holds."""
-        place = self._vector_place.get(step)
-        if place is not None:
-            for name, places in self._label_places.items():
-                if name in values:
-                    self.record.vectors[name][rows[:, None], place, places] = values[name]
-        place = self._scalar_place.get(step)
-        taken = [m for m, name in enumerate(self.rule.scalars) if name in values]
-        if place is not None and taken:
-            values_KM = np.stack([values[self.rule.scalars[m]] for m in taken], 1)
-            self.record.scalars_RMS[rows[:, None], taken, place] = values_KM
+        """Write those of the rule's measures that `values` holds.
+
+        What is too large for the dtype of the record is written as infinity.
+        """
+        with np.errstate(over="ignore"):  # a loss about to diverge; no news to a user
+            place = self._vector_place.get(step)
+            if place is not None:
+                for name, places in self._label_places.items():
+                    if name in values:
+                        self.record.vectors[name][rows[:, None], place, places] = values[name]
+            place = self._scalar_place.get(step)
+            taken = [m for m, name in enumerate(self.rule.scalars) if name in values]
+            if place is not None and taken:
+                values_KM = np.stack([values[self.rule.scalars[m]] for m in taken], 1)
+                self.record.scalars_RMS[rows[:, None], taken, place] = values_KM
 
     def settle(self, rows: Rows, outcome: Outcome, stopped_at: int | Rows) -> None:
         """Give the rows their outcome."""
