@@ -93,8 +93,10 @@ class Task:
             self.end("stopped", f"{signal.Signals(self.stop.number).name}: checkpoint written")
             return 128 + self.stop.number
         idle = self.marker.trial_steps == before.trial_steps
-        # A notice that comes early, as at a preemption, says nothing of the walltime.
-        late = self.seconds_left() < self.settings["walltime_s"] / 2
+        # A notice that comes early, as at a preemption or by Slurm's clock of half a minute, says
+        # nothing of the walltime.
+        usable_s = self.settings["walltime_s"] - self.settings["notice_s"]
+        late = self.seconds_left() < usable_s / 2
         if idle and late and self.marker.settled == before.settled:
             return self.fail(
                 f"no step was trained within {self.settings['walltime_s']} s of walltime; "
