@@ -13,10 +13,10 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from phasecube.engine.checkpoint import read_tensors, write_tensors
+from phasecube.engine.pack_state import stacked
 
 SUFFIX = ".states"
 VERSION = 1
@@ -53,16 +53,12 @@ class BranchFolder:
         """
         if not states:
             return
-        lanes = list(states.values())
-        tensors = {}
-        for name, like in {name: t for lane in lanes for name, t in lane.items()}.items():
-            # Only a moment may be missing, where no lane of a company needed it: it is at zero.
-            rows = [lane[name] if name in lane else torch.zeros_like(like) for lane in lanes]
-            tensors[name] = torch.stack(rows)
         digests = list(states)
         name = blake2b("".join(digests).encode(), digest_size=8).hexdigest()
         note = {"version": VERSION, "step": step, "digests": digests}
-        write_tensors(self.path / f"{step:010d}-{name}{SUFFIX}", tensors, note)
+        write_tensors(
+            self.path / f"{step:010d}-{name}{SUFFIX}", stacked(list(states.values())), note
+        )
 
     def find(self, wanted: Collection[Place]) -> dict[Place, dict[str, Tensor]]:
         """Return the states that are there; torn files are passed over."""

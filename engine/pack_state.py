@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,6 +146,18 @@ class PackState:
             "step": self.steps_K,
             "ended_at": self.ended_at_K,
         }
+
+
+def stacked(lanes: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return what `PackState.lane` gave of several lanes as rows of one tensor a name."""
+    names = {name: t for lane in lanes for name, t in lane.items()}
+    # Only a moment may be missing, where no lane of a company needed it: it is at zero.
+    return {
+        name: torch.stack(
+            [lane[name] if name in lane else torch.zeros_like(like) for lane in lanes]
+        )
+        for name, like in names.items()
+    }
 
 
 def _shared_or_joined(mine: Tensor, theirs: Tensor) -> Tensor:

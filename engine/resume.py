@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from phasecube.engine.checkpoint import CheckpointFolder
-from phasecube.engine.pack_state import Start
+from phasecube.engine.pack_state import Start, stacked
 from phasecube.engine.record import Outcome, Status
 from phasecube.engine.recording import Recorder, Rows
 from phasecube.engine.trials import Trials
@@ -54,11 +54,8 @@ def save_pack(
         "in_flight": list(standing),
         "elapsed_s": [start.elapsed_s for start in standing.values()],
     }
-    lanes = [start.tensors for start in standing.values()]
-    for name, like in {name: t for lane in lanes for name, t in lane.items()}.items():
-        # Only a moment may be missing, where no lane of a company needed it: it is at zero.
-        rows = [lane[name] if name in lane else torch.zeros_like(like) for lane in lanes]
-        tensors[STATE + name] = torch.stack(rows)
+    lanes = stacked([start.tensors for start in standing.values()])
+    tensors |= {STATE + name: rows for name, rows in lanes.items()}
     folder.save(tensors, note)
 
 
