@@ -25,8 +25,6 @@ from phasecube.sweeps.objective import (
 )
 from phasecube.sweeps.points import POINT, Point
 
-SETTLED = tuple(outcome for outcome in Outcome if outcome is not Outcome.NOT_RUN)
-
 
 @dataclass(frozen=True)
 class Tried:

@@ -11,7 +11,7 @@ from phasecube.engine.measures import GENERAL_MEASURES
 from phasecube.sweeps.analyses import ANALYSES, LINES, REQUIRED
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.expression import Expression
-from phasecube.sweeps.faults import suggest
+from phasecube.sweeps.faults import scalar_faults, suggest
 from phasecube.sweeps.schema import is_open
 from phasecube.sweeps.sections import SweepFile
 
@@ -55,7 +55,8 @@ def asked_faults(
         yield from _record(file, known, is_open(experiment))
         yield from _of_optimizers(file, known, optimizers or ())
         recorded = recorded_measures(file, experiment)
-        yield from _target(file, recorded)
+        if file.stop.target is not None:
+            yield from scalar_faults("stop.target.measure", file.stop.target.measure, recorded)
         yield from _cadences(file, recorded, hasattr(experiment, "params_type"))
     yield from _analyses(file, dims, recorded, parameters)
 
@@ -85,18 +86,6 @@ def _of_optimizers(
                 f"record.measures[{place}]",
                 f"{name} is of {' and '.join(only)} only, and the sweep has {', '.join(others)}",
             )
-
-
-def _target(file: SweepFile, recorded: Mapping[str, Measure]) -> Iterator[Fault]:
-    target = file.stop.target
-    scalars = [name for name, measure in recorded.items() if measure.dim is None]
-    if target is None or target.measure in scalars:
-        return
-    path, name = "stop.target.measure", target.measure
-    if name in recorded:
-        yield Fault(path, f"{name!r} is a vector; name one of {', '.join(sorted(scalars))}")
-    else:
-        yield Fault(path, f"{name!r} is not recorded; " + suggest(name, scalars))
 
 
 def _cadences(file: SweepFile, recorded: Mapping[str, Measure], is_class: bool) -> Iterator[Fault]:

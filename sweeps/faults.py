@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from phasecube.engine.errors import Fault
+
+if TYPE_CHECKING:
+    from phasecube.engine.experiment import Measure
 
 FEW = 3
 
@@ -17,6 +20,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     listing = ", ".join(sorted(names)) or "none"
     return (f"did you mean {close[0]!r}? " if close else "") + f"known are: {listing}"
+
+
+def scalar_faults(path: str, name: str, recorded: Mapping[str, Measure]) -> Iterator[Fault]:
+    """Yield what keeps `name`, which stands at `path`, from being a recorded scalar measure."""
+    scalars = [n for n, measure in recorded.items() if measure.dim is None]
+    if name in scalars:
+        return
+    if name in recorded:
+        yield Fault(path, f"{name!r} is a vector; name one of {', '.join(sorted(scalars))}")
+    else:
+        yield Fault(path, f"{name!r} is not recorded; " + suggest(name, scalars))
 
 
 def first_few(faults: Iterable[Fault]) -> list[Fault]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import Measure
 from phasecube.sweeps.adaptive_sections import PrunerSection, SamplerSection
-from phasecube.sweeps.faults import suggest
+from phasecube.sweeps.faults import scalar_faults
 from phasecube.sweeps.steps_section import Cadence
 
 # These compare trials of several rungs: with one there is nothing to halve again.
@@ -53,21 +53,9 @@ def pruner_faults(
         yield Fault(
             "pruner", f"the {sampler.kind} sampler {_NEEDS_ANSWERS[sampler.kind]}; leave it out"
         )
-    yield from _measure(pruner.measure, recorded)
+    if recorded is not None:
+        yield from scalar_faults("pruner.measure", pruner.measure, recorded)
     yield from _options(pruner)
-
-
-def _measure(name: str, recorded: Mapping[str, Measure] | None) -> Iterator[Fault]:
-    if recorded is None:
-        return
-    scalars = [n for n, measure in recorded.items() if measure.dim is None]
-    if name in scalars:
-        return
-    if name in recorded:
-        what = f"{name!r} is a vector; name one of {', '.join(sorted(scalars))}"
-    else:
-        what = f"{name!r} is not recorded; " + suggest(name, scalars)
-    yield Fault("pruner.measure", what)
 
 
 def _options(pruner: PrunerSection) -> Iterator[Fault]:

@@ -11,7 +11,7 @@ from phasecube.engine.experiment import Measure
 from phasecube.sweeps.axis import AxisSection, SearchedAxis
 from phasecube.sweeps.boundary_options import MOST_AXES, option_faults
 from phasecube.sweeps.expression import Expression
-from phasecube.sweeps.faults import suggest
+from phasecube.sweeps.faults import scalar_faults
 from phasecube.sweeps.meaning import Meaning
 from phasecube.sweeps.points import POINT
 from phasecube.sweeps.pruner_rungs import pruner_faults
@@ -92,14 +92,12 @@ def search_faults(
     Unless `is_whole`, a part of the search could not be read: what is missing is no fault.
     """
     sampler = file.sampler
-    if not is_whole:
-        pass
-    elif sampler is None:
+    if is_whole and sampler is not None:
+        yield from _sampler(file, axes, recorded)
+    elif is_whole:
         for axis in axes:
             path = f"axes.{axis.name}" if axis.condition is None else f"when.axes.{axis.name}"
             yield Fault(path, "is searched, and there is no [sampler]; add one, or give values")
-    else:
-        yield from _sampler(file, axes, recorded)
     if file.pruner is not None:
         yield from pruner_faults(file.pruner, sampler, recorded)
 
@@ -129,8 +127,10 @@ def _sampler(
             yield Fault(
                 "sampler.kind", f"{kind} searches numbers, and {axis.name!r} has choices; use tpe"
             )
-    for place, objective in enumerate(sampler.objectives):
-        yield from _measure(f"sampler.objectives[{place}].measure", objective.measure, recorded)
+    if recorded is not None:
+        for place, objective in enumerate(sampler.objectives):
+            path = f"sampler.objectives[{place}].measure"
+            yield from scalar_faults(path, objective.measure, recorded)
     n = len(sampler.objectives)
     if kind in ("tpe", "gp", "cmaes", "pbt") and n == 0:
         yield Fault("sampler.objectives", f"{kind} needs one: [[sampler.objectives]] measure = ...")
@@ -156,8 +156,9 @@ def _sampler(
             yield Fault("sampler.objectives", "boundary asks a question and takes no objectives")
     if kind != "boundary" and sampler.question is not None:
         yield Fault("sampler.question", f"belongs to the boundary sampler; {kind} takes objectives")
-    if sampler.question is not None and sampler.question.measure is not None:
-        yield from _measure("sampler.question.measure", sampler.question.measure, recorded)
+    asked = None if sampler.question is None else sampler.question.measure
+    if asked is not None and recorded is not None:
+        yield from scalar_faults("sampler.question.measure", asked, recorded)
 
 
 def _condition(file: SweepFile, axis: SearchedAxis) -> Iterator[Fault]:
@@ -175,15 +176,3 @@ def _condition(file: SweepFile, axis: SearchedAxis) -> Iterator[Fault]:
                         f"reads {name!r}, an axis of the grid; a point is chosen before it: "
                         "search it too, or fix it",
                     )
-
-
-def _measure(path: str, name: str, recorded: Mapping[str, Measure] | None) -> Iterator[Fault]:
-    if recorded is None:
-        return
-    scalars = [n for n, measure in recorded.items() if measure.dim is None]
-    if name in scalars:
-        return
-    if name in recorded:
-        yield Fault(path, f"{name!r} is a vector; name one of {', '.join(sorted(scalars))}")
-    else:
-        yield Fault(path, f"{name!r} is not recorded; " + suggest(name, scalars))
