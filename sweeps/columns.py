@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -79,6 +79,15 @@ class Table:
             n_codes *= n_values
         first, place = np.unique(code, return_index=True, return_inverse=True)[1:]
         return first, place
+
+    def values_at(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield the values of `names`, constants too, once per combination that occurs."""
+        varying = [name for name in names if name in self.columns]
+        constants = {name: self.constants[name] for name in names if name not in varying}
+        columns = [self.columns[name] for name in varying]
+        for trial in self.combinations(varying)[0]:
+            at = {n: c.values[c.codes[trial]] for n, c in zip(varying, columns)}
+            yield {**constants, **at}
 
     def apply(
         self,

@@ -19,6 +19,7 @@ from phasecube.sweeps.record_rule import cadence_faults, measures_of
 from phasecube.sweeps.sweep import Sweep
 
 MAX_RECORDS = 100_000
+CrossCheck = Callable[[dict[str, Any]], list[tuple[str, str]]]
 
 
 def combination_faults(
@@ -39,17 +40,26 @@ def combination_faults(
         faults += cadence_faults(sweep.record, measures, _lengths(table))
         if sweep.pruner is not None:
             faults += rung_faults(sweep.pruner, _lengths(table), _n_seeds(table))
-    params_type = getattr(experiment, "params_type", None)
-    if params_type is not None:
-        names = list(params_type.model_fields)
-        known = (places, bool(sweep.searched))
-        faults += _cross_faults(table, names, lambda v: params_type(**v).faults(), *known)
-        names = list(signature(schedule_faults).parameters)
-        faults += _cross_faults(table, names, lambda v: schedule_faults(**v), *known)
-        if PARENT_POINT not in table.columns:  # there the parents' names are not known yet
-            names = list(signature(branch_faults).parameters)
-            faults += _cross_faults(table, names, lambda v: branch_faults(**v), *known)
+    checks = cross_checks(experiment)
+    if checks and PARENT_POINT not in table.columns:  # else the parents' names are not known yet
+        checks.append((list(signature(branch_faults).parameters), lambda v: branch_faults(**v)))
+    for names, check in checks:
+        faults += _cross_faults(table, names, check, places, bool(sweep.searched))
     return faults
+
+
+def cross_checks(experiment: Any) -> list[tuple[Sequence[str], CrossCheck]]:
+    """Return what judges parameters together: the names it reads, and (name, message) of them.
+
+    The experiment's `Params.faults` and the schedules; a function has neither.
+    """
+    params_type = getattr(experiment, "params_type", None)
+    if params_type is None:
+        return []
+    return [
+        (list(params_type.model_fields), lambda v: params_type(**v).faults()),
+        (list(signature(schedule_faults).parameters), lambda v: schedule_faults(**v)),
+    ]
 
 
 def _too_many_records(sweep: Sweep, table: Table) -> list[Fault]:
@@ -83,7 +93,7 @@ def _n_seeds(table: Table) -> int:
 def _cross_faults(
     table: Table,
     names: Sequence[str],
-    faults_of: Callable[[dict[str, Any]], list[tuple[str, str]]],
+    faults_of: CrossCheck,
     places: Mapping[str, str],
     some_will_do: bool,
 ) -> list[Fault]:
@@ -91,13 +101,9 @@ def _cross_faults(
 
     With `some_will_do` nothing is at fault as long as one combination is not.
     """
-    varying = [name for name in names if name in table.columns]
-    constants = {name: table.constants[name] for name in names if name not in varying}
-    columns = [table.columns[name] for name in varying]
     found: dict[str, list[Fault]] = {}
-    for trial in table.combinations(varying)[0]:
-        values = {n: c.values[c.codes[trial]] for n, c in zip(varying, columns)}
-        of_these = faults_of({**constants, **values})
+    for values in table.values_at(names):
+        of_these = faults_of(values)
         if some_will_do and not of_these:
             return []
         for name, message in of_these:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from phasecube.engine.errors import SpecError
 from phasecube.engine.load import load_experiment
-from phasecube.engine.schedules import schedule_faults
 from phasecube.sweeps.axis import Axis, Dim
-from phasecube.sweeps.columns import Table, spread
+from phasecube.sweeps.columns import spread
+from phasecube.sweeps.combinations import cross_checks
 from phasecube.sweeps.digest import content, digests_of
 from phasecube.sweeps.points import POINT, Point
 from phasecube.sweeps.schema import schema_of
@@ -31,14 +30,7 @@ class Feasible:
         others = {axis.name for dim in self._others for axis in dim.axes}
         named = {*sweep.fixed, *searched, *others, *sweep.derived}
         self._schema = schema_of(self._experiment, named)
-        params_type = getattr(self._experiment, "params_type", None)
-        self._checks: list[tuple[Sequence[str], Callable[[dict[str, Any]], Sequence[Any]]]] = []
-        if params_type is not None:
-            names = list(params_type.model_fields)
-            self._checks = [
-                (names, lambda values: params_type(**values).faults()),
-                (list(signature(schedule_faults).parameters), lambda v: schedule_faults(**v)),
-            ]
+        self._checks = cross_checks(self._experiment)
 
     @property
     def known(self) -> Mapping[str, Any]:
@@ -57,7 +49,7 @@ class Feasible:
             table, _ = spread(sweep, self._schema)
         except SpecError:
             return []
-        if any(self._is_at_fault(table, names, check) for names, check in self._checks):
+        if any(check(values) for names, check in self._checks for values in table.values_at(names)):
             return []
         columns, constants = table.resolve(self._schema)
         found = digests_of(
@@ -66,15 +58,3 @@ class Feasible:
             len(table),
         )
         return [digest.tobytes() for digest in found]
-
-    @staticmethod
-    def _is_at_fault(
-        table: Table, names: Sequence[str], check: Callable[[dict[str, Any]], Sequence[Any]]
-    ) -> bool:
-        varying = [name for name in names if name in table.columns]
-        constants = {name: table.constants[name] for name in names if name not in varying}
-        for trial in table.combinations(varying)[0]:
-            at = {n: table.columns[n].values[table.columns[n].codes[trial]] for n in varying}
-            if check({**constants, **at}):
-                return True
-        return False
