@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from phasecube.engine.errors import StudyError
+from phasecube.analysis.search_facts import curves_of
 from phasecube.sweeps.adaptive_sections import QuestionSection
 from phasecube.sweeps.axis import SearchedAxis
 from phasecube.sweeps.boundary_brackets import brackets, n_pieces
 from phasecube.sweeps.boundary_model import SURE, BoundaryModel, fitted, one_thread
-from phasecube.sweeps.objective import NO, YES, Curves, answers
+from phasecube.sweeps.objective import NO, YES, answers
 from phasecube.sweeps.points import POINT
 
 Floats = npt.NDArray[np.float64]
@@ -114,13 +114,7 @@ def tried_points(
     """
     outcome = ds.outcome.transpose(POINT, ...)
     n = outcome.sizes[POINT]
-    curves = None
-    if question.measure is not None:
-        if question.measure not in ds or "step" not in ds[question.measure].dims:
-            measures = ", ".join(str(m) for m, v in ds.data_vars.items() if "step" in v.dims)
-            raise StudyError(f"the study recorded no {question.measure!r}; it has {measures}")
-        values = ds[question.measure].transpose(*outcome.dims, "step").values
-        curves = Curves(values.reshape(-1, values.shape[-1]).astype(np.float64), ds.step.values)
+    curves = None if question.measure is None else curves_of(ds, question.measure)
     answer_N = answers(question, curves, outcome.values.ravel()).reshape(n, -1)
     shares_ND = [[axis.share_of(value) for value in ds[axis.name].values] for axis in axes]
     return TriedPoints(

@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 from pydantic import ValidationError
 
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.adaptive_sections import ObjectiveSection, QuestionSection
 from phasecube.sweeps.axis import SearchedAxis
+from phasecube.sweeps.objective import Curves
+from phasecube.sweeps.points import POINT
 
 if TYPE_CHECKING:
     from phasecube.sweeps.sweep import Sweep
@@ -55,6 +58,15 @@ def search_facts(ds: xr.Dataset) -> SearchFacts:
     return SearchFacts(
         axes, None if question is None else asked(question), found["kind"], objectives
     )
+
+
+def curves_of(ds: xr.Dataset, measure: str) -> Curves:
+    """Return a scalar measure of all trials, point after point; StudyError where it is none."""
+    if measure not in ds or "step" not in ds[measure].dims:
+        measures = ", ".join(str(m) for m, v in ds.data_vars.items() if "step" in v.dims)
+        raise StudyError(f"the study recorded no {measure!r}; it has {measures}")
+    values = ds[measure].transpose(*ds.outcome.transpose(POINT, ...).dims, "step").values
+    return Curves(values.reshape(-1, values.shape[-1]).astype(np.float64), ds.step.values)
 
 
 def asked(question: Mapping[str, Any]) -> QuestionSection:

@@ -13,12 +13,12 @@ import xarray as xr
 
 from phasecube.analysis.labels import format_value, in_words, name_and_unit, tick_labels
 from phasecube.analysis.plots import Plot
-from phasecube.analysis.search_facts import search_facts
+from phasecube.analysis.search_facts import curves_of, search_facts
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.adaptive_sections import ObjectiveSection
 from phasecube.sweeps.axis import SearchedAxis
-from phasecube.sweeps.objective import Curves, objective_of_trials, of_point
+from phasecube.sweeps.objective import objective_of_trials, of_point
 from phasecube.sweeps.points import POINT
 
 if TYPE_CHECKING:
@@ -70,11 +70,8 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
 
 def values_of_points(ds: xr.Dataset, objective: ObjectiveSection) -> Floats:
     """Return what the sampler was told of each point, float64 [P]; NaN where it has no number."""
-    if objective.measure not in ds or "step" not in ds[objective.measure].dims:
-        raise StudyError(f"the study recorded no {objective.measure!r}")
+    curves = curves_of(ds, objective.measure)
     outcome = ds.outcome.transpose(POINT, ...)
-    values = ds[objective.measure].transpose(*outcome.dims, "step").values
-    curves = Curves(values.reshape(-1, values.shape[-1]).astype(np.float64), ds.step.values)
     outcome_N = outcome.values.ravel()
     n = outcome.sizes[POINT]
     found_PN = objective_of_trials(objective, curves, outcome_N).reshape(n, -1)
