@@ -13,20 +13,18 @@ their own by asking them for all of it again.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
 
 import optuna
-from private_postgres import PASSWORD, private_postgres, why_not
+from private_postgres import storage_url
 
 from phasecube.cluster.optuna_mirror import Mirror, open_mirror
 from phasecube.cluster.search import Searcher, searcher_of
@@ -68,7 +66,7 @@ def main() -> None:
         kinds = args.samplers if storage == "memory" else [k for k in args.samplers if k == "tpe"]
         for kind in kinds:
             for n in args.finished if kind not in SLOW else [min(args.finished)]:
-                with tempfile.TemporaryDirectory() as folder, url_of(storage, folder) as url:
+                with tempfile.TemporaryDirectory() as folder, storage_url(storage, folder) as url:
                     row(kind, storage, n, Path(folder), url)
 
 
@@ -180,20 +178,6 @@ def ours(searcher: Searcher, mirror: Mirror | None, tried: list[Tried], *shape: 
             mirror.sync(tried)
     searcher.next_points(tried, 0)
     return (clock() - began_s) * 1e3 / (size * batches)
-
-
-@contextlib.contextmanager
-def url_of(storage: str, folder: str) -> Iterator[str | None]:
-    if storage in ("memory", "journal"):
-        yield None
-    elif storage == "sqlite":
-        yield f"sqlite:///{folder}/optuna.db"
-    elif (reason := why_not()) is not None:
-        sys.exit(reason)
-    else:
-        with private_postgres() as url:
-            os.environ["PGPASSWORD"] = PASSWORD
-            yield url
 
 
 if __name__ == "__main__":

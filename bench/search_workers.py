@@ -11,16 +11,13 @@ database is PostgreSQL from the distribution, private, in a temporary folder.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"))
 
-from private_postgres import PASSWORD, private_postgres, why_not
+from private_postgres import storage_url
 from search_workers import search_together, searched_sweep
 
 
@@ -40,7 +37,7 @@ def main() -> None:
         f"{'mirrored':>10}{'twice':>7}{'missing':>9}{'zombies':>9}{'wrong':>7}"
     )
     for name in args.storages:
-        with tempfile.TemporaryDirectory() as folder, storage(name, Path(folder)) as url:
+        with tempfile.TemporaryDirectory() as folder, storage_url(name, Path(folder)) as url:
             sweep = searched_sweep(args.points, args.sampler, url, args.batch)
             seen = search_together(sweep, Path(folder) / "s", args.workers, args.batch, args.kills)
         told = seen.mirrored["COMPLETE"] + seen.mirrored["PRUNED"]
@@ -51,20 +48,6 @@ def main() -> None:
             flush=True,
         )
     print("* asked by processes that were killed before they had trained them; trained at the end")
-
-
-@contextlib.contextmanager
-def storage(name: str, folder: Path) -> Iterator[str | None]:
-    if name == "journal":
-        yield None
-    elif name == "sqlite":
-        yield f"sqlite:///{folder}/optuna.db"
-    elif (reason := why_not()) is not None:
-        sys.exit(reason)
-    else:
-        with private_postgres() as url:
-            os.environ["PGPASSWORD"] = PASSWORD
-            yield url
 
 
 if __name__ == "__main__":

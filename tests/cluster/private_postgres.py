@@ -8,6 +8,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,3 +71,18 @@ def private_postgres() -> Iterator[str]:
 def _other_user() -> str | None:
     known = {entry.pw_name for entry in pwd.getpwall()}
     return next((name for name in ("postgres", "nobody") if name in known), None)
+
+
+@contextlib.contextmanager
+def storage_url(name: str, folder: Path | str) -> Iterator[str | None]:
+    """Yield the URL of a storage by its name, None where Optuna needs none; for benches."""
+    if name in ("memory", "journal"):
+        yield None
+    elif name == "sqlite":
+        yield f"sqlite:///{folder}/optuna.db"
+    elif (reason := why_not()) is not None:
+        sys.exit(reason)
+    else:
+        with private_postgres() as url:
+            os.environ["PGPASSWORD"] = PASSWORD
+            yield url
