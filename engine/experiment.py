@@ -31,6 +31,11 @@ class Params(BaseModel):
         """Return (parameter, message) for each combination of values that cannot work."""
         return []
 
+    def warnings(self) -> list[tuple[str, str]]:
+        """Return (parameter, message) for each that works and does not do what it seems to,
+        as a term that is always zero; `plan` and `run` say so."""
+        return []
+
 
 P = TypeVar("P", bound=Params)
 
@@ -65,6 +70,10 @@ class Trial(Protocol):
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """Return the trained tensors by name."""
+
+    @property
+    def buffers(self) -> Mapping[str, Tensor]:
+        """Return the module's buffers by name: what `collect` keeps is among them."""
 
     @property
     def gradient(self) -> Mapping[str, Tensor]:
@@ -135,6 +144,22 @@ class Experiment(Generic[P]):
 
     def data(self, params: P, stream: Stream) -> dict[str, Tensor]:
         """Return the trial's tensors; equal shapes for equal static parameters."""
+        raise NotImplementedError
+
+    def collect_every(self, params: P) -> int:  # noqa: ARG002
+        """Return after how many steps `collect` is called anew, from step 0 on; 0 is never.
+
+        It depends on static parameters only.
+        """
+        return 0
+
+    def collect(self, trial: Trial) -> Mapping[str, Tensor]:
+        """Return new values for buffers of the module, by name.
+
+        It is what the coming steps learn from: rollouts under the weights of now, their
+        log-probabilities, statistics that run on. Called before `loss`, without gradients, the
+        module in eval mode; `trial.buffers` has what was collected before.
+        """
         raise NotImplementedError
 
     def loss(self, trial: Trial) -> Tensor:

@@ -53,12 +53,14 @@ class LaneTrial:
         rng: Stream,
         step: Tensor,
         call: Call,
+        buffers: Tensors,
         known: Known | None = None,
         model: Callable[..., Any] | None = None,
     ) -> None:
         self.params = params
         self.data = data
         self.weights = weights
+        self.buffers = buffers
         self.rng = rng
         self.step = step
         self._call = call
@@ -85,12 +87,14 @@ class LaneTrial:
                     f"got {tuple(tensor.shape)}"
                 )
         moved = {**self.weights, **weights}
-        return LaneTrial(self.params, self.data, moved, self.rng, self.step, self._call)
+        return self._with(moved, self.rng)
 
     def redrawn(self, name: str) -> LaneTrial:
         """Return the same trial with other random numbers, those under `name`."""
-        rng = self.rng.apart(name)
-        return LaneTrial(self.params, self.data, self.weights, rng, self.step, self._call)
+        return self._with(self.weights, self.rng.apart(name))
+
+    def _with(self, weights: Tensors, rng: Stream) -> LaneTrial:
+        return LaneTrial(self.params, self.data, weights, rng, self.step, self._call, self.buffers)
 
     @property
     def gradient(self) -> Tensors:
@@ -151,4 +155,4 @@ class LaneCode:
 
         params = LaneParams(self.static, self.places, vector_V)
         rng = Stream.traced(key_2, step, self.dtype)
-        return LaneTrial(params, data, weights, rng, step, call, known)
+        return LaneTrial(params, data, weights, rng, step, call, frozen, known)

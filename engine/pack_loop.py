@@ -109,6 +109,7 @@ class Group:
         """Return the gradients at each lane's step, and which lanes go on as far as is known."""
         if watch.keeper is not None:
             self._keep(watch.keeper)  # before: a forward pass may change buffers
+        self._engine.collect()
         losses_K, gradient_KP = self._engine.gradient()
         self._note_ended(losses_K)
         if not look:

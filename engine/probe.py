@@ -54,6 +54,7 @@ class TrialSteps:
 
     def step(self, keep: Callable[[Tensor], None] = lambda gradient_KP: None) -> Tensor:  # noqa: ARG005
         """Train one step and return the losses [K] it started from; `keep` sees the gradient."""
+        self.engine.collect()
         losses_K, gradient_KP = self.engine.gradient()
         keep(gradient_KP)
         self._descent.step(self.engine, gradient_KP)

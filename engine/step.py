@@ -10,17 +10,18 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 from torch.utils._pytree import tree_map
 
+from phasecube.engine.answers import Due, chosen_measures, collected, scalar_loss
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.draws import seed_of
 from phasecube.engine.errors import ExperimentError
 from phasecube.engine.experiment import Experiment
 from phasecube.engine.lane_trial import Known, LaneCode, LaneParams, LaneTrial
-from phasecube.engine.measures import general_values, split
 from phasecube.engine.pack_state import PackState
 from phasecube.engine.record import Engine
 from phasecube.engine.streams import Stream
@@ -34,6 +35,12 @@ MAX_COMPILED = 64
 
 class StepEngine(Protocol):
     """Computes for the lanes it was made for; other lanes need a new one."""
+
+    def collect(self) -> None:
+        """Let the experiment collect for the lanes whose step asks for it.
+
+        Once before the first `gradient` of a step: what runs on would run on twice.
+        """
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the losses [K] and gradients [K, P] at each lane's step."""
@@ -66,7 +73,7 @@ def step_engine(
 
 
 class _Vmapped:
-    """What both vmapped engines share: the lane's function and the measures."""
+    """What both vmapped engines share: the lane's function, its collecting and the measures."""
 
     def __init__(
         self,
@@ -78,6 +85,7 @@ class _Vmapped:
         compiled: bool,
     ) -> None:
         self._state = state
+        self._due = Due(experiment, state)
         code = LaneCode(experiment, model, state.trials.static, state.places, state.dtype)
         self._measures: dict[frozenset[str], Callable[..., dict[str, Tensor]]] = {}
         self._measured = self._code = code
@@ -99,6 +107,24 @@ class _Vmapped:
             function = torch.compile(transform(code), dynamic=False, fullgraph=True)
             _COMPILED[key] = (code, function)
         self._code, self._transformed = _COMPILED[key]
+
+    def collect(self) -> None:
+        """Replace the buffers that are collected of the lanes at such a step."""
+        state, code, due_K = self._state, self._measured, self._due.lanes()
+        if not due_K.any():
+            return
+
+        def lane_buffers(weights: Tensors, *rest: Any) -> Tensors:
+            return collected(code.experiment, code.trial(weights, *rest))
+
+        # Lanes that are not due are computed too: a lane's bits hang on no other's step.
+        code.model.eval()
+        with torch.no_grad():
+            views = state.layout.views(state.weights_KP)
+            found = vmap(lane_buffers, randomness="error")(views, *_inputs(state, state.frozen))
+        places = torch.from_numpy(np.flatnonzero(due_K)).to(state.weights_KP.device)
+        for name, rows_K in found.items():
+            state.frozen[name][places] = rows_K[places]
 
     def measure(
         self,
@@ -176,6 +202,7 @@ class Sequential:
         self._experiment = experiment
         self._model = model
         self._state = state
+        self._due = Due(experiment, state)
         trained = dict(model.named_parameters())
         views = state.layout.views(state.weights_KP)
         for name, view in views.items():
@@ -191,6 +218,16 @@ class Sequential:
         self._data = {name: t[0] for name, t in state.data.items()}
         self._params = LaneParams(state.trials.static, state.places, state.vector_KV[0])
         self._seed = int(state.trials.params(0)["seed"])
+
+    def collect(self) -> None:
+        """Replace the buffers that are collected, at such a step."""
+        if not self._due.lanes().any():
+            return
+        weights = {name: t.detach() for name, t in self._weights.items()}
+        self._model.eval()
+        with torch.no_grad():
+            for name, tensor in collected(self._experiment, self._trial(weights, None)).items():
+                self._frozen[name].copy_(tensor)
 
     def gradient(self) -> tuple[Tensor, Tensor]:
         """Return the loss [1] and gradient [1, P]."""
@@ -237,7 +274,8 @@ class Sequential:
         state = self._state
         rng = Stream.traced(state.keys_K2[0], state.steps_K[0], state.dtype)
         return LaneTrial(
-            self._params, self._data, weights, rng, state.steps_K[0], self._call, known, self._model
+            *(self._params, self._data, weights, rng, state.steps_K[0], self._call),
+            *(self._frozen, known, self._model),
         )
 
     def _call(self, weights: Tensors, inputs: tuple[Any, ...]) -> Any:
@@ -251,34 +289,6 @@ def _inputs(state: PackState, frozen: Tensors) -> tuple[Any, ...]:
 
 def _loss(code: LaneCode, weights: Tensors, *rest: Any) -> Tensor:
     return scalar_loss(code.experiment, code.trial(weights, *rest))
-
-
-def scalar_loss(experiment: Experiment[Any], trial: LaneTrial) -> Tensor:
-    """Return the experiment's loss; raise ExperimentError where it is no scalar."""
-    loss = experiment.loss(trial)
-    if not isinstance(loss, Tensor) or loss.ndim != 0:
-        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
-        raise ExperimentError(
-            f"{experiment.name}: loss() must return a tensor without dims, got {got}; "
-            "reduce it, for example by .mean()"
-        )
-    return loss
-
-
-def chosen_measures(
-    experiment: Experiment[Any], trial: LaneTrial, wanted: frozenset[str]
-) -> dict[str, Tensor]:
-    """Return exactly the wanted measures; raise ExperimentError for one that is not given."""
-    own, general = split(experiment, wanted)
-    found = dict(experiment.measure(trial, own)) if own else {}
-    found |= general_values(experiment, trial, general)
-    missing = sorted(wanted - found.keys())
-    if missing:
-        raise ExperimentError(
-            f"{experiment.name}: measure() gave no {', '.join(missing)}; it must return every "
-            "wanted measure"
-        )
-    return {name: torch.as_tensor(found[name]) for name in sorted(wanted)}
 
 
 def _known(state: PackState, gradient_KP: Tensor, update_KP: Tensor | None) -> Known:

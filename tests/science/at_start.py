@@ -29,6 +29,7 @@ def measured(
     state, model = build_state(experiment, trials, torch.device("cpu"))
     choice = EngineChoice(Engine.VMAP_FORWARD, len(rows), False, "asked for by a test")
     engine = step_engine(choice, experiment, model, state)
+    engine.collect()
     _, gradient_KP = engine.gradient()
     found = engine.measure(frozenset(experiment.measures), gradient_KP)
     return {name: value.numpy() for name, value in found.items()}

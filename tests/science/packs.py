@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -33,21 +33,23 @@ def train(
     spare: int = 0,
     vectors: Sequence[str] = (),
     general: Sequence[str] = (),
+    scalars: Sequence[str] | None = None,
     **fixed: Any,
 ) -> tuple[npt.NDArray[np.int64], dict[str, Curve]]:
-    """Return the record steps, every scalar measure and the `general` ones as [trials, steps];
-    of `vectors`, which are asked for by name, [trials, steps, labels]."""
+    """Return the record steps, every scalar measure (or those of `scalars`) and the `general`
+    ones as [trials, steps]; of `vectors`, which are asked for by name, [trials, steps, labels]."""
     known = parameters(experiment)
     values = {name: p.default for name, p in known.items()} | fixed | {"steps": steps}
     rows = [values | trial for trial in trials]
     static = {name: values[name] for name, p in known.items() if p.static}
     varying = {name: [row[name] for row in rows] for name, p in known.items() if not p.static}
     own = {name: values[name] for name in experiment.params_type.model_fields} if vectors else {}
-    scalars = [*ENGINE_MEASURES, *(n for n, m in experiment.measures.items() if m.dim is None)]
-    scalars += general
+    own_scalars = [name for name, measure in experiment.measures.items() if measure.dim is None]
+    names = [*(ENGINE_MEASURES | dict.fromkeys(own_scalars) if scalars is None else scalars)]
+    names += general
     labels = {name: experiment.labels(name, experiment.params_type(**own)) for name in vectors}
     at = np.arange(0, steps + 1, every)
-    rule = RecordRule(at, tuple(scalars), at if vectors else at[:0], labels, "float64")
+    rule = RecordRule(at, tuple(names), at if vectors else at[:0], labels, "float64")
     record = PackRecord.empty(len(rows), rule)
     n_lanes = min(len(rows), lanes)
     choice = EngineChoice(Engine.VMAP_FORWARD, n_lanes, False, "asked for by a test", spare)
@@ -65,8 +67,24 @@ def train(
         checkpoint_every_s=np.inf,
     )
     assert settled
-    found = dict(zip(scalars, record.scalars_RMS.transpose(1, 0, 2), strict=True))
+    found = dict(zip(names, record.scalars_RMS.transpose(1, 0, 2), strict=True))
     return rule.steps, found | record.vectors
+
+
+def assert_same_bits_alone(
+    experiment: Experiment[Any],
+    trials: list[dict[str, Any]],
+    rows: Iterable[int],
+    /,  # experiments have parameters of such names
+    *args: Any,
+    **settings: Any,
+) -> None:
+    """Train the trials in one pack, and those at `rows` alone: every measure has the same bits."""
+    _, together = train(experiment, trials, *args, **settings)
+    for row in rows:
+        _, alone = train(experiment, [trials[row]], *args, **settings)
+        for name, curve in alone.items():
+            assert curve[0].tobytes() == together[name][row].tobytes(), name
 
 
 def onsets(steps: npt.NDArray[np.int64], curve_RS: Curve, threshold: float, above: bool = True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 from scipy.integrate import solve_ivp
 
 from phasecube.engine.experiments.deep_linear import DeepLinear, DeepLinearParams
@@ -182,8 +182,4 @@ def test_what_has_no_solution_is_a_fault(wrong: dict[str, object], parameter: st
 def test_a_trial_has_the_same_bits_alone_and_in_company(depth: int, init: str) -> None:
     trials = grid(lr=[0.01, 0.02, 0.1], seed=[0, 1, 7])
     fixed = {"depth": depth, "init": init, "scale": 0.3, "dtype": "float32"}
-    _, together = train(DeepLinear(), trials, 12, 3, **fixed)
-    for row in (0, 4, 8):
-        _, alone = train(DeepLinear(), [trials[row]], 12, 3, **fixed)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(DeepLinear(), trials, (0, 4, 8), 12, 3, **fixed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 
 from phasecube.engine.experiments.diagonal_linear import DiagonalLinear, DiagonalLinearParams
 from phasecube.engine.models.diagonal_linear import DiagonalLinear as Model
@@ -95,8 +95,4 @@ def test_a_teacher_without_room_is_a_fault() -> None:
 def test_a_trial_has_the_same_bits_alone_and_in_company(batch: int) -> None:
     trials = grid(lr=[0.003, 0.01, 0.02], scale=[0.1, 0.3], seed=[0, 7])
     fixed = {"batch": batch, "dimension": 13, "rows": 7, "dtype": "float32"}
-    _, together = train(DiagonalLinear(), trials, 15, 3, **fixed)
-    for row in (0, 5, 11):
-        _, alone = train(DiagonalLinear(), [trials[row]], 15, 3, **fixed)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(DiagonalLinear(), trials, (0, 5, 11), 15, 3, **fixed)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 from scipy.integrate import solve_ivp
 
 from phasecube.analysis.boundary import Edge, upper_boundary
@@ -188,10 +188,6 @@ def test_a_start_without_real_weights_is_a_fault() -> None:
 )
 def test_a_trial_has_the_same_bits_alone_and_in_company(fixed: dict[str, float]) -> None:
     trials = grid(weight_decay=[0.1, 0.2, 0.3], augmentation=[0.0, 0.5], seed=[0, 7])
-    _, together = train(DirectPred(), trials, 12, 3, predictor_rate=1.5, dtype="float32", **fixed)
-    for row in (0, 5, 11):
-        alone = train(
-            DirectPred(), [trials[row]], 12, 3, predictor_rate=1.5, dtype="float32", **fixed
-        )[1]
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(
+        DirectPred(), trials, (0, 5, 11), 12, 3, predictor_rate=1.5, dtype="float32", **fixed
+    )

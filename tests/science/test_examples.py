@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 
 from phasecube.engine.experiments.planted_outliers import (
     PlantedOutliers,
@@ -103,8 +103,4 @@ def test_a_trial_has_the_same_bits_alone_and_in_a_pack(dtype: str) -> None:
     trials = grid(lr=[0.3, 3.0], seed=[0, 1])
     settings = {"vectors": ["group_change", "grand"], "dtype": dtype, "rows": 60, "outliers": 4}
     settings["spare"] = 1  # softplus rounds otherwise in the last few numbers of a pack
-    _, together = train(PlantedOutliers(), trials, 20, **settings)
-    for row in (0, 3):
-        _, alone = train(PlantedOutliers(), [trials[row]], 20, **settings)
-        for name, curve in alone.items():
-            assert curve[0].tobytes() == together[name][row].tobytes(), name
+    assert_same_bits_alone(PlantedOutliers(), trials, (0, 3), 20, **settings)

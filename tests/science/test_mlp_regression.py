@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 from torch import Tensor, nn
 
 from phasecube.engine.experiments.mlp_regression import MlpRegression, MlpRegressionParams
@@ -148,11 +148,7 @@ PACKED: dict[str, dict[str, Any]] = {
 def test_a_trial_has_the_same_bits_alone_and_in_company(arm: str, dtype: str) -> None:
     settings = {"width": 13, "lr": 0.02, **PACKED[arm], "dtype": dtype}
     trials = grid(lr=[0.003, 0.02, 0.05], seed=[0, 3, 4])
-    _, together = train(MlpRegression(), trials, 25, **settings)
-    for row in (0, 4, 8):
-        _, alone = train(MlpRegression(), [trials[row]], 25, **settings)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(MlpRegression(), trials, (0, 4, 8), 25, **settings)
 
 
 def test_layer_measures_are_those_of_the_probes() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from at_start import measured
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 from scipy.integrate import quad
 from torch import nn
 from torch.func import functional_call
@@ -151,8 +151,4 @@ def test_the_laws_hold_up_to_a_width_of_8192(points: str) -> None:
 
 def test_a_trial_has_the_same_bits_alone_and_in_company() -> None:
     trials = grid(lr=[0.05, 0.2, 0.3], seed=[0, 3])
-    _, together = train(Ntk(), trials, 20, 5, width=37)
-    for row in (0, 3, 5):
-        _, alone = train(Ntk(), [trials[row]], 20, 5, width=37)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(Ntk(), trials, (0, 3, 5), 20, 5, width=37)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import xarray as xr
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 
 from phasecube.analysis.boundary import upper_boundary
 from phasecube.analysis.exact_lines import exact_line
@@ -125,11 +125,7 @@ def test_a_kick_out_of_the_minimum_returns_below_one_and_grows_above() -> None:
 
 def test_a_trial_has_the_same_bits_alone_and_in_company() -> None:
     trials = grid(lr=[0.5, 1.3, 2.0], seed=[0, 3])
-    _, together = train(ScalarQuartic(), trials, 50)
-    for row in (0, 3, 5):
-        _, alone = train(ScalarQuartic(), [trials[row]], 50)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(ScalarQuartic(), trials, (0, 3, 5), 50)
 
 
 @pytest.mark.parametrize("seed", range(8))

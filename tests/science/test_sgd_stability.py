@@ -10,7 +10,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 import xarray as xr
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 
 import phasecube
 from phasecube.analysis.boundary import Edge, upper_boundary
@@ -210,11 +210,7 @@ def test_the_data_set_is_sampled_with_replacement_and_its_boundary_found() -> No
 def test_a_trial_has_the_same_bits_alone_and_in_company() -> None:
     trials = grid(lr=[0.05, 0.2, 1.0], seed=[0, 1, 7])
     for fixed in ({"batch": 3}, {"batch": 3, "rows": 9, "features": "sphere"}):
-        _, together = train(SgdQuadratic(), trials, 20, **fixed)
-        for row in (0, 4, 8):
-            _, alone = train(SgdQuadratic(), [trials[row]], 20, **fixed)
-            for measure, values in alone.items():
-                assert values[0].tobytes() == together[measure][row].tobytes(), measure
+        assert_same_bits_alone(SgdQuadratic(), trials, (0, 4, 8), 20, **fixed)
 
 
 def test_the_log_norm_outlives_squares_that_underflow() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 
 from phasecube.engine.admission import choose_engine
 from phasecube.engine.experiments.state_space import StateSpace
@@ -154,8 +154,4 @@ def test_a_trial_has_the_same_bits_alone_and_in_company(task: str) -> None:
     """With sizes that leave no rest of a vector (place_rounding)."""
     trials = grid(lr=[0.01, 0.03], memory=[0.5, 0.9], mark_rate=[0.1, 0.4], seed=[0, 7])
     fixed = {"task": task, "length": 8, "batch": 4, "test_rows": 4, "channels": 4}
-    _, together = train(StateSpace(), trials, 6, 2, **fixed)
-    for row in (0, 9, 15):
-        _, alone = train(StateSpace(), [trials[row]], 6, 2, **fixed)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(StateSpace(), trials, (0, 9, 15), 6, 2, **fixed)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from packs import grid, train
+from packs import assert_same_bits_alone, grid, train
 from torch import nn
 from torch.func import functional_call
 
@@ -196,11 +196,7 @@ def test_training_on_the_edge_of_stability_is_marginal_and_not_chaotic() -> None
 def test_a_trial_has_the_same_bits_alone_and_in_company() -> None:
     trials = grid(lr=[0.1, 0.3, 0.6], seed=[0, 3])
     fixed = {"width": 9, "momentum": 0.5}
-    _, together = train(TrainingLyapunov(), trials, 20, **fixed)
-    for row in (0, 3, 5):
-        _, alone = train(TrainingLyapunov(), [trials[row]], 20, **fixed)
-        for measure, values in alone.items():
-            assert values[0].tobytes() == together[measure][row].tobytes(), measure
+    assert_same_bits_alone(TrainingLyapunov(), trials, (0, 3, 5), 20, **fixed)
 
 
 @pytest.mark.parametrize(
