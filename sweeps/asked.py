@@ -8,14 +8,17 @@ from typing import Any
 from phasecube.engine.errors import Fault
 from phasecube.engine.experiment import ENGINE_MEASURES, Measure
 from phasecube.engine.measures import GENERAL_MEASURES
-from phasecube.sweeps.analyses import ANALYSES, LINES, REQUIRED
+from phasecube.sweeps.analyses import ANALYSES, LINES, READ, REQUIRED
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import scalar_faults, suggest
 from phasecube.sweeps.schema import is_open
 from phasecube.sweeps.sections import SweepFile
 
-_MEASURES = ("measure", "measures", "train", "validation", "sensitivity")
+_MEASURES = (
+    *("measure", "measures", "train", "validation", "sensitivity"),
+    *("reward", "entropy", "actual", "predicted"),
+)
 _EXPRESSIONS = ("times", "reference")
 _AXES = ("x", "y", "lr", "by", "over", "select", "parameters")
 
@@ -116,6 +119,13 @@ def _analyses(
         for option in REQUIRED.get(kind, ()):
             if option not in table:
                 yield Fault(f"{path}.{option}", f"is missing; {kind} cannot be drawn without it")
+        for option, name in READ.get(kind, {}).items():
+            if option not in table and recorded is not None and name not in recorded:
+                yield Fault(
+                    f"{path}.{option}",
+                    f"reads {name!r}, which is not recorded; add it to record.measures, or name "
+                    f"another with {option}",
+                )
         labels = {m.dim for m in (recorded or {}).values() if m.dim} if kind in LINES else set()
         for option, value in table.items():
             at = f"{path}.{option}"
@@ -127,6 +137,8 @@ def _analyses(
                 # Seeds are reduced over by default, whether or not they are an axis.
                 known = axes | labels | ({"seed"} if option == "over" else set())
                 yield from _unknown(at, _named(value), known, "is no axis")
+                if option == "select" and isinstance(value, dict):
+                    yield from _one_value_each(at, value)
             elif option in _MEASURES and recorded is not None:
                 yield from _unknown(at, _named(value), recorded, "is not recorded")
             elif option in _EXPRESSIONS and kind in LINES and parameters is not None:
@@ -142,6 +154,12 @@ def _expression(path: str, text: str, known: set[str]) -> Iterator[Fault]:
         yield Fault(path, str(error))
     else:
         yield from _unknown(path, names, known, "is no axis and no parameter")
+
+
+def _one_value_each(path: str, select: Mapping[str, Any]) -> Iterator[Fault]:
+    for name, value in select.items():
+        if isinstance(value, list | dict):
+            yield Fault(f"{path}.{name}", "fixes the axis at one value; give one, not several")
 
 
 def _named(value: Any) -> list[str]:

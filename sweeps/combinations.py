@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from phasecube.engine.errors import Fault, SpecError
+from phasecube.engine.experiment import Params
 from phasecube.engine.params import Param, branch_faults
 from phasecube.engine.schedules import schedule_faults
 from phasecube.sweeps.columns import Table, spread
@@ -24,8 +25,9 @@ CrossCheck = Callable[[dict[str, Any]], list[tuple[str, str]]]
 
 def combination_faults(
     sweep: Sweep, experiment: Any, schema: Mapping[str, Param], places: Mapping[str, str]
-) -> list[Fault]:
-    """Return the faults of expressions, conditions, cadences, schedules, and of `Params.faults`.
+) -> tuple[list[Fault], list[Fault]]:
+    """Return the faults of expressions, conditions, cadences, schedules, and of `Params.faults`;
+    and what `Params.warnings` says.
 
     `places` says where the file sets each parameter.
     """
@@ -33,7 +35,7 @@ def combination_faults(
         table, _ = spread(sweep, schema)
     except SpecError as error:
         # A sampler may well find points where its stand-ins, the ends of the axes, have none.
-        return [f for f in error.faults if not sweep.searched or f.path != "where"]
+        return [f for f in error.faults if not sweep.searched or f.path != "where"], []
     faults = _too_many_records(sweep, table)
     if not faults:
         measures = measures_of(experiment, sweep.record)
@@ -45,7 +47,13 @@ def combination_faults(
         checks.append((list(signature(branch_faults).parameters), lambda v: branch_faults(**v)))
     for names, check in checks:
         faults += _cross_faults(table, names, check, places, bool(sweep.searched))
-    return faults
+    params_type = getattr(experiment, "params_type", None)
+    # Asked of every combination: not where there is nothing to tell.
+    if faults or params_type is None or params_type.warnings is Params.warnings:
+        return faults, []
+    names = list(params_type.model_fields)
+    warnings = _cross_faults(table, names, lambda v: params_type(**v).warnings(), places, False)
+    return [], warnings
 
 
 def cross_checks(experiment: Any) -> list[tuple[Sequence[str], CrossCheck]]:

@@ -50,6 +50,8 @@ def describe(plan: Plan, forecast: Forecast, difference: Difference | None = Non
         lines.append("time       not measured; --probe times a few steps")
     else:
         lines.append(f"time       about {_duration(forecast.seconds)} of one core (probe)")
+    if sweep.warnings:
+        lines += ["", *(f"warning: {warning}" for warning in sweep.warnings)]
     if difference is not None:
         lines += ["", *_against(difference)]
     return lines

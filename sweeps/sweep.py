@@ -58,6 +58,7 @@ class Sweep:
     pruner: PrunerSection | None = None
     searched: tuple[SearchedAxis, ...] = ()
     points: tuple[Mapping[str, Any], ...] = ()  # chosen so far; without any, `dims` has stand-ins
+    warnings: tuple[Fault, ...] = ()  # what works and does not do what it seems to
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -145,7 +146,9 @@ def _meaning(
     faults += population_faults(file, searched, schema)
     faults += asked_faults(file, sweep.dims, experiment, known_names, optimizers)
     if schema is not None and not any(head(f) in _TRIALS for f in [*known, *faults]):
-        faults += combination_faults(sweep, experiment, schema, dict(sources(file)))
+        more, warnings = combination_faults(sweep, experiment, schema, dict(sources(file)))
+        faults += more
+        sweep = replace(sweep, warnings=tuple(warnings))
     return sweep, faults
 
 

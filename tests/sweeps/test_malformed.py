@@ -289,6 +289,10 @@ CASES: dict[str, tuple[str, list[str]]] = {
         '[resources]\ndevice = "gpu"',
         ["resources.device: takes 'cpu', 'cuda' or a numbered one such as 'cuda:1'; got 'gpu'"],
     ),
+    "analysis select": (
+        '[axes.lr]\nvalues = [0.1, 0.2]\n[[analyses]]\nkind = "curves"\nmeasures = ["val_loss"]\nselect = { lr = [0.1, 0.2] }',
+        ["analyses[0].select.lr: fixes the axis at one value; give one, not several"],
+    ),
     "analysis over": (
         '[axes.lr]\nvalues = [0.1]\n[[analyses]]\nkind = "curves"\nover = ["sed"]\nmeasures = ["val_los"]\nselect = { noise = 0.1 }',
         [
@@ -402,6 +406,13 @@ CASES: dict[str, tuple[str, list[str]]] = {
         [
             "analyses[0].x: is missing; slices cannot be drawn without it",
             "analyses[0].by: 'wdth' is no axis; known are: layer",
+        ],
+    ),
+    "analysis of measures that are not recorded": (
+        '[[analyses]]\nkind = "entropy_law"\nreward = "val_los"',
+        [
+            "analyses[0].entropy: reads 'entropy', which is not recorded; add it to record.measures, or name another with entropy",
+            "analyses[0].reward: 'val_los' is not recorded; did you mean 'val_loss'? known are: gradient_norm, norms, train_loss, val_loss, weight_norm",
         ],
     ),
     "analysis of a learning rate that is no axis": (
