@@ -104,15 +104,19 @@ class Decoder(nn.Module):
             self.register_buffer("sin_TF", sin_TF, persistent=False)
 
     def forward(self, tokens_BT: Tensor, seen: Seen | None = None) -> Tensor:
-        """Return the logits [B T, vocabulary] of each next token; fill `seen` where it is given."""
-        shape = self.shape
+        """Return the logits [B T, vocabulary] of each next token, T up to the context; fill
+        `seen` where it is given."""
+        shape, length = self.shape, tokens_BT.shape[1]
         x_ND = embedding(tokens_BT.reshape(-1), self.embedding)
         if shape.position == "learned":
             n_sequences = tokens_BT.shape[0]
-            x_ND = x_ND + self.position_embedding.repeat(n_sequences, 1)
-        rope = (self.cos_TF, self.sin_TF) if shape.position == "rope" else None
+            x_ND = x_ND + self.position_embedding[:length].repeat(n_sequences, 1)
+        rope = None
+        if shape.position == "rope":
+            rope = self.cos_TF[:length], self.sin_TF[:length]
+        mask_TT = self.mask_TT[:length, :length]
         for block in self.blocks:
-            x_ND = block(x_ND, self.mask_TT, rope, None if seen is None else seen.scores)
+            x_ND = block(x_ND, mask_TT, rope, None if seen is None else seen.scores)
             if seen is not None:
                 seen.stream.append(x_ND.reshape(*tokens_BT.shape, shape.width))
         x_ND = scaled(x_ND, self.last_norm)
