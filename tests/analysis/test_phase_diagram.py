@@ -7,7 +7,7 @@ from synthetic_study import jump, study_dataset
 
 from phasecube.analysis import figures
 from phasecube.analysis.grokking import GrokkingRule, Phase, onsets
-from phasecube.analysis.labels import format_value, tick_labels
+from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
 from phasecube.analysis.phase_diagram import (
     CellState,
     arrange,
@@ -137,6 +137,12 @@ def test_a_share_counts_the_trials_that_ended_above_the_threshold(ds: xr.Dataset
     cells = value_map(panel, "val_accuracy", statistic="share", threshold=0.5)
     assert cells.value.values[0] == pytest.approx([1, 1, 2 / 3])
     assert cells.low.values[0, 2] < 2 / 3 < cells.high.values[0, 2]
+
+
+def test_a_map_of_final_values_names_the_unit_once(ds: xr.Dataset) -> None:
+    ds.val_accuracy.attrs |= {"long_name": "entropy", "units": "nat"}
+    (panel,) = arrange(ds, "lr", "decay", measures=BOTH)
+    assert name_and_unit(value_map(panel, "val_accuracy").value) == "final entropy / nat"
 
 
 def test_a_share_without_threshold_is_refused(ds: xr.Dataset) -> None:

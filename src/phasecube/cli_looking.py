@@ -1,0 +1,47 @@
+"""What `status`, `watch` and `show` can be told on the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+Command = Callable[[str, str, str], argparse.ArgumentParser]
+
+
+def add_looking(command: Command) -> None:
+    """Add the commands that look at a study; `command` takes a name, its handler and a help."""
+    status = command("status", "looking:status", "how a study stands: counts, rate, failures")
+    _study(status)
+    status.add_argument("--json", action="store_true", help="for programs")
+
+    watch = command("watch", "looking:watch", "status again and again while a study runs")
+    _study(watch)
+    watch.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
+
+    show = command("show", "looking:show", "a study's axes and outcomes, one trial, or a query")
+    _study(show)
+    show.add_argument("digest", nargs="?", help="the trial; the beginning of its digest")
+    asked = show.add_argument_group("a table of measures: any of these asks for one")
+    asked.add_argument(
+        "--select", action="append", default=[], metavar="NAME=VALUE",
+        help="trials with this parameter; of one name any value will do; may be repeated",
+    )  # fmt: skip
+    asked.add_argument(
+        "--outcome", action="append", default=[], metavar="NAME",
+        help="trials that ended so: done, diverged, failed, ...; may be repeated",
+    )  # fmt: skip
+    asked.add_argument(
+        "--reduce", action="append", default=[], metavar="AXIS:STAT",
+        help="median, mean, min, max, std, count, iqr or q1 to q99; may be repeated, in order",
+    )  # fmt: skip
+    asked.add_argument(
+        "--measure", action="append", default=[], metavar="NAME",
+        help="what is shown (default: the first four scalar measures); may be repeated",
+    )  # fmt: skip
+    asked.add_argument("--step", metavar="last|N", help="the record that counts (default: last)")
+    asked.add_argument("--csv", metavar="FILE", help="all rows, all digits; - prints them")
+
+
+def _study(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", type=Path, help="the study folder")
