@@ -7,6 +7,8 @@
     kind = "phase_diagram"  one measure as a map       measure, statistic, threshold, quantity,
                                                        above, sustained, scale
     kind = "curves"         learning curves of cells   measures, scale
+    kind = "entropy_phase"  collapsed, healthy or      reward, entropy, collapse, learnt,
+                            stalled                    active
     kind = "lr_stability"   which learning rates are   lr (in place of y), measure, label,
                             stable, and to where       loss_above, converged_below, tail,
                                                        exact, sensitivity
@@ -28,6 +30,7 @@ from typing import Any, Literal
 import xarray as xr
 from pydantic import TypeAdapter, ValidationError
 
+from phasecube.analysis.entropy import EntropyRule
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.lr_stability import StabilityRule
 from phasecube.analysis.phase_diagram import Statistic, default_axes
@@ -59,6 +62,7 @@ class Request:
     scale: Scale | None = None
     rule: GrokkingRule = field(default_factory=GrokkingRule)
     stability: StabilityRule = field(default_factory=StabilityRule)
+    entropy: EntropyRule = field(default_factory=EntropyRule)
     exact: tuple[str, ...] = ()
     sensitivity: str | None = None  # of which measure
     options: Any = None  # of a kind that is drawn as plots, not as maps
@@ -76,6 +80,7 @@ class Request:
 
 _RULE_OPTIONS = {f.name for f in fields(GrokkingRule)}
 _STABILITY_OPTIONS = {f.name for f in fields(StabilityRule)}
+_ENTROPY_OPTIONS = {f.name for f in fields(EntropyRule)}
 _VALIDATE = TypeAdapter(Request)
 
 
@@ -107,6 +112,8 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
     if kind == "lr_stability":
         given["y"] = given.pop("lr", "lr")
         given["stability"] = {n: given.pop(n) for n in list(given) if n in _STABILITY_OPTIONS}
+    if kind == "entropy_phase":
+        given["entropy"] = {n: given.pop(n) for n in list(given) if n in _ENTROPY_OPTIONS}
     found: Request = _validated(kind, {"kind": kind, **given})
     return found
 

@@ -282,6 +282,7 @@ def _attrs(
         "question": sweep.question,
         "sweep": sweep.name,
         "experiment": plan.experiment,
+        "experiment_version": plan.version,
         "fixed": json.dumps(fixed, sort_keys=True),
         "variables": variables,
         "order_of_coordinates": coordinates,

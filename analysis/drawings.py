@@ -23,6 +23,7 @@ from phasecube.analysis.cell_look import (
     value_cell,
 )
 from phasecube.analysis.drawn import Cell, Drawn, Map, Section
+from phasecube.analysis.entropy import NOISE as ENTROPY_NOISE
 from phasecube.analysis.grokking import onsets
 from phasecube.analysis.labels import format_value, name_and_unit
 from phasecube.analysis.order_parameters import onset
@@ -51,13 +52,15 @@ def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
     x, y = wanted.axes(ds)
     measures = _measures(ds, wanted)
     panels = arrange(ds, x, y, measures=measures, select=wanted.select, over=wanted.over)
-    # Here, for it builds on this module.
+    # Here, for they build on this module.
+    from phasecube.analysis.entropy_phase_map import phase_section
     from phasecube.analysis.stability_drawing import stability_section
 
     makers: dict[str, Callable[[Panel, Request, tuple[str, ...]], Section]] = {
         "grokking": _grokking,
         "phase_diagram": _phase_diagram,
         "curves": _curves,
+        "entropy_phase": phase_section,
         "lr_stability": partial(stability_section, ds),
     }
     sections = tuple(makers[wanted.kind](p, wanted, measures) for p in panels[:MAX_PANELS])
@@ -77,6 +80,8 @@ def _heading(wanted: Request, measures: Sequence[str]) -> str:
         return "Learning curves"
     if wanted.kind == "lr_stability":
         return "Learning-rate stability"
+    if wanted.kind == "entropy_phase":
+        return "Entropy: collapsed, healthy, stalled"
     return f"Phase diagram: {measures[0]}"
 
 
@@ -86,6 +91,9 @@ def _measures(ds: xr.Dataset, wanted: Request) -> tuple[str, ...]:
     scalars = [str(n) for n, v in ds.data_vars.items() if "step" in v.dims]
     if not scalars:
         raise StudyError("the study recorded no scalar measure: there is nothing to draw")
+    if wanted.kind == "entropy_phase":
+        of_noise = tuple(name for name in ENTROPY_NOISE if name in scalars)
+        return wanted.entropy.reward, wanted.entropy.entropy, *of_noise
     if wanted.kind == "phase_diagram":
         return (wanted.measure or scalars[0],)
     if wanted.kind == "lr_stability":

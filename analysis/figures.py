@@ -91,12 +91,27 @@ def _norm(values: np.ndarray, *, log: bool, ends: Ends | None) -> Normalize:
 
 def phase_figure(panel: Panel, cells: xr.Dataset, caption: str) -> Figure:
     """Return the map of phases: letter and share in each cell, hatched where none is known."""
+    looks = [phase_cell(cell) for _, _, cell in each_cell(cells)]
+    keys = {f"{look.letter} {p.name.lower()}": look for p, look in FOUR_LOOKS.items()}
+    return category_figure(panel, cells, looks, keys, caption)
+
+
+def category_figure(
+    panel: Panel,
+    cells: xr.Dataset,
+    looks: Sequence[tuple[Look, str, str]],
+    legend: Mapping[str, Look],
+    caption: str,
+) -> Figure:
+    """Return a map of categories from (look, text, legend entry) in the order of `each_cell`.
+
+    `legend` holds the entries that stand there whether or not a cell has them.
+    """
     with styled():
-        figure, axes = _map_axes(panel, cells.phase)
-        keys: dict[str, Look] = {f"{k.letter} {p.name.lower()}": k for p, k in FOUR_LOOKS.items()}
+        figure, axes = _map_axes(panel, cells.state)
+        keys = dict(legend)
         drawn = []
-        for row, column, cell in each_cell(cells):
-            look, text, key = phase_cell(cell)
+        for (row, column, _), (look, text, key) in zip(each_cell(cells), looks, strict=True):
             keys[key] = look
             drawn.append((row, column, look, text))
         _draw_cells(axes, drawn, cells.state.values == CellState.PARTLY_RUN)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -59,10 +59,14 @@ SETTLED_PHASES = (
     Phase.DIVERGED,
     Phase.LOST,
 )
-PHASE_ATTRS = {
-    "flag_values": np.array([int(p) for p in Phase], np.uint8),
-    "flag_meanings": " ".join(p.name for p in Phase),
-}
+
+
+def flags_of(kinds: type[IntEnum]) -> dict[str, Any]:
+    """Return the CF attributes of an array of such kinds."""
+    return {
+        "flag_values": np.array([int(kind) for kind in kinds], np.uint8),
+        "flag_meanings": " ".join(kind.name for kind in kinds),
+    }
 
 
 @dataclass(frozen=True)
@@ -154,9 +158,9 @@ def grokking(ds: xr.Dataset, rule: GrokkingRule | None = None) -> xr.Dataset:
             t_grok.dataset("t_grok", f"first step with {rule.validation} past its threshold"),
             lag.dataset("delay", "t_grok - t_mem"),
             relative.dataset("ratio", "t_grok / t_mem", unit="1"),
-            phase.assign_attrs(long_name="phase", rule=rule.sentence(), **PHASE_ATTRS).to_dataset(
-                name="phase"
-            ),
+            phase.assign_attrs(
+                long_name="phase", rule=rule.sentence(), **flags_of(Phase)
+            ).to_dataset(name="phase"),
         ],
         combine_attrs="drop_conflicts",
         compat="override",
@@ -165,24 +169,27 @@ def grokking(ds: xr.Dataset, rule: GrokkingRule | None = None) -> xr.Dataset:
 
 
 def majority(
-    phase: xr.DataArray, over: Sequence[Hashable], *, confidence: float = 0.95
+    phase: xr.DataArray,
+    over: Sequence[Hashable],
+    *,
+    of: Sequence[IntEnum] = SETTLED_PHASES,
+    confidence: float = 0.95,
 ) -> xr.Dataset:
     """Return each cell's commonest phase over the dims `over`, and how sure it is.
 
     Variables: phase; share of the settled trials in it with share_low and share_high
     (Wilson); n_settled; count (over a new dim `of_phase`). Of phases equally common the
-    first in the order of `Phase` is named. A cell without a settled trial is NOT_RUN, or
-    NOT_PLANNED if it has no trial at all.
+    first of `of` is named, the phases of settled trials. A cell without a settled trial is
+    NOT_RUN, or NOT_PLANNED if it has no trial at all.
     """
-    count = xr.concat([(phase == p).sum(over) for p in SETTLED_PHASES], dim="of_phase")
-    count = count.transpose(..., "of_phase").assign_coords(
-        of_phase=[p.name.lower() for p in SETTLED_PHASES]
-    )
+    kinds = type(of[0])
+    count = xr.concat([(phase == p).sum(over) for p in of], dim="of_phase")
+    count = count.transpose(..., "of_phase").assign_coords(of_phase=[p.name.lower() for p in of])
     n_settled = count.sum("of_phase")
     best = count.argmax("of_phase")
-    named = xr.DataArray(np.array(SETTLED_PHASES, np.uint8), dims="of_phase")[best]
-    planned = (phase != Phase.NOT_PLANNED).any(over)
-    empty = xr.full_like(planned, Phase.NOT_RUN, np.uint8).where(planned, Phase.NOT_PLANNED)
+    named = xr.DataArray(np.array(of, np.uint8), dims="of_phase")[best]
+    planned = (phase != kinds["NOT_PLANNED"]).any(over)
+    empty = xr.full_like(planned, kinds["NOT_RUN"], np.uint8).where(planned, kinds["NOT_PLANNED"])
     hits = count.max("of_phase")
     share = wilson(hits.values, n_settled.values, confidence=confidence)
     dims = hits.dims
@@ -191,7 +198,7 @@ def majority(
             "phase": named.drop_vars("of_phase", errors="ignore")
             .where(n_settled > 0, empty)
             .astype(np.uint8)
-            .assign_attrs(long_name="commonest phase", **PHASE_ATTRS),
+            .assign_attrs(long_name="commonest phase", **flags_of(kinds)),
             "share": (dims, share.value, {"long_name": "share of settled trials in it"}),
             "share_low": (dims, share.low),
             "share_high": (dims, share.high),

@@ -31,9 +31,14 @@ def in_words(places: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} = {format_value(value)}" for name, value in places.items())
 
 
+def long_name(array: xr.DataArray) -> str:
+    """Return what an array is called in words."""
+    return str(array.attrs.get("long_name") or str(array.name).replace("_", " "))
+
+
 def name_and_unit(array: xr.DataArray) -> str:
     """Return "long name / unit", without the unit of a pure number."""
-    name = str(array.attrs.get("long_name") or str(array.name).replace("_", " "))
+    name = long_name(array)
     unit = str(array.attrs.get("units", "1"))
     return name if unit in ("", "1") else f"{name} / {unit}"
 

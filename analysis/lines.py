@@ -49,6 +49,12 @@ class Bundle:
         return int(planned.max())
 
 
+def members_in_words(lines: Sequence[Bundle]) -> str:
+    """Return how many trials a point has, as "5" or, where lines differ, "5 to 16"."""
+    counts = sorted({line.n_members for line in lines}) or [1]
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+
+
 def axis_of(values: xr.DataArray, ds: xr.Dataset, name: str) -> MapAxis:
     """Return the axis called `name`; raise StudyError naming those there are."""
     if name in label_dims(values, ds):

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from phasecube.analysis.intervals import resample_counts, widened
 from phasecube.analysis.lr_stability import capped_loss, learning_rates
 from phasecube.engine.errors import StudyError
 
@@ -134,7 +135,7 @@ def lr_transfer(
     x_X = np.asarray(ds[x].values, np.float64)
     loss_CXNL = values.values.reshape(int(np.prod(shape[:-1])), len(x_X), -1, len(at_L))
     loss_CXNL = loss_CXNL[..., order_L]
-    weight_BN = _weights(loss_CXNL.shape[2], resamples)
+    weight_BN = resample_counts(loss_CXNL.shape[2], resamples)
     rows = [_of_slice(np.log(at_L), loss_XNL, weight_BN, x_X, confidence) for loss_XNL in loss_CXNL]
 
     unit, lr_unit = (str(ds[name].attrs.get("units", "1")) for name in (measure, lr))
@@ -163,13 +164,6 @@ def _axis(ds: xr.Dataset, x: str) -> str:
     return str(ds[x].dims[0])
 
 
-def _weights(n: int, resamples: int) -> Floats:
-    """Return how often each of n members stands in each resample; the first row is all once."""
-    drawn_BN = np.random.default_rng(0).integers(n, size=(resamples, n))
-    counts_BN = np.stack([np.bincount(row, minlength=n) for row in drawn_BN])
-    return np.concatenate([np.ones((1, n)), counts_BN]).astype(np.float64)
-
-
 def _of_slice(
     log_L: Floats, loss_XNL: Floats, weight_BN: Floats, x_X: Floats, confidence: float
 ) -> dict[str, Floats]:
@@ -189,12 +183,12 @@ def _of_slice(
     ends: list[tuple[float, float]] = []
     best_ends: list[tuple[float, float]] = []
     for v, n, place_B, best_B in zip(found, n_X, place_XB, best_XB, strict=True):
-        low, high = _drawn(place_B, n, confidence)
+        low, high = widened(place_B, n, confidence=confidence)
         if v.edge:
             ends.append((min(low, v.low), max(high, v.high)))
         else:
             ends.append((low - (v.place - v.low), high + (v.high - v.place)))
-        best_ends.append(_drawn(best_B, n, confidence))
+        best_ends.append(widened(best_B, n, confidence=confidence))
     at_X = np.array([v.place for v in found])
     ends_XE, best_XE = np.exp(np.array(ends)), np.array(best_ends)
     first, last = int(np.argmin(x_X)), int(np.argmax(x_X))
@@ -220,25 +214,9 @@ def _drift(
     else:
         with np.errstate(invalid="ignore"):  # in a resample both may lie past an edge
             drift_B = place_2B[1] - place_2B[0]
-        low, high = _drawn(drift_B, n, confidence)
+        low, high = widened(drift_B, n, confidence=confidence)
         low -= last.place - last.low + first.high - first.place
         high += last.high - last.place + first.place - first.low
         ends = (float(drift_B[0]), low, high)
     names = ("drift", "drift_low", "drift_high")
     return {name: np.asarray(v / np.log(2)) for name, v in zip(names, ends, strict=True)}
-
-
-def _drawn(value_B: Floats, n: int, confidence: float) -> tuple[float, float]:
-    """Return the interval of resamples about the first value, widened for n members."""
-    from scipy import stats
-
-    value, drawn_B = float(value_B[0]), value_B[1:][~np.isnan(value_B[1:])]
-    if np.isnan(value) or n < 2 or not len(drawn_B):
-        return value, value
-    tail = (1 - confidence) / 2
-    low = float(np.quantile(drawn_B, tail, method="lower"))
-    high = float(np.quantile(drawn_B, 1 - tail, method="higher"))
-    if np.isinf(value):
-        return low, high
-    wide = stats.t.ppf(1 - tail, n - 1) / stats.norm.ppf(1 - tail) * (n / (n - 1)) ** 0.5
-    return value - wide * max(value - low, 0.0), value + wide * max(high - value, 0.0)

@@ -19,7 +19,7 @@ import xarray as xr
 
 from phasecube.analysis.grokking import GrokkingRule, grokking, majority
 from phasecube.analysis.intervals import Estimate, bootstrap, survival_median, wilson
-from phasecube.analysis.labels import in_words, name_and_unit, tick_labels
+from phasecube.analysis.labels import in_words, long_name, name_and_unit, tick_labels
 from phasecube.analysis.order_parameters import Onset, curve, final_value
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
@@ -224,16 +224,17 @@ def value_map(
     """
     final = final_value(panel.ds, measure).compute()  # one read for all that follows
     used = final.notnull()
-    name = name_and_unit(panel.ds[measure])
     if statistic == "share":
         if threshold is None:
             raise StudyError('statistic = "share" needs a threshold: the share of which trials?')
         hits = (final >= threshold).sum("member")
         estimate = wilson(hits.values, used.sum("member").values, confidence=confidence)
-        label, unit = f"share of trials with {name} ≥ {threshold:g}", "1"
+        label = f"share of trials with {name_and_unit(panel.ds[measure])} ≥ {threshold:g}"
+        unit = "1"
     else:
         estimate = bootstrap(final.values, statistic, confidence=confidence)
-        label, unit = f"final {name}", str(panel.ds[measure].attrs.get("units", "1"))
+        label = f"final {long_name(panel.ds[measure])}"  # whoever draws it adds the unit
+        unit = str(panel.ds[measure].attrs.get("units", "1"))
     how = "Wilson" if statistic == "share" else "bootstrap"
     return xr.Dataset(
         {

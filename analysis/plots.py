@@ -20,8 +20,12 @@ PLOT_KINDS: Mapping[str, str] = {
     "lr_transfer": "phasecube.analysis.lr_transfer_plot",
     "boundary_dimension": "phasecube.analysis.boundary_dimension_plot",
     "refined_boundary": "phasecube.analysis.refined_boundary_plot",
+    "scaling_law": "phasecube.analysis.scaling_law_plot",
     "search": "phasecube.analysis.search_plot",
     "lineage": "phasecube.analysis.lineage_plot",
+    "entropy_law": "phasecube.analysis.entropy_law_plot",
+    "entropy_covariance": "phasecube.analysis.entropy_covariance",
+    "entropy_methods": "phasecube.analysis.entropy_methods",
 }
 
 

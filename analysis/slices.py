@@ -19,6 +19,7 @@ from phasecube.analysis.lines import (
     Bundle,
     axis_of,
     evaluated,
+    members_in_words,
     plots_of,
     recorded,
 )
@@ -212,7 +213,11 @@ def _caption(
 ) -> list[str]:
     n = max((line.n_members for line in lines), default=1)
     when = "at the last step" if options.step is None else f"at step {options.step}"
-    of = f"{options.statistic.capitalize()} of {n} trials" if n > 1 else "One trial"
+    of = (
+        f"{options.statistic.capitalize()} of {members_in_words(lines)} trials"
+        if n > 1
+        else "One trial"
+    )
     bars = " with its 95 % bootstrap interval" if n > 1 else ""
     said = [f"{of} {when}{bars}; diverged trials are left out."]
     if not options.fit:

@@ -13,7 +13,14 @@ import xarray as xr
 
 from phasecube.analysis.bands import seed_band
 from phasecube.analysis.labels import in_words, name_and_unit
-from phasecube.analysis.lines import MAX_PLOTS, Bundle, evaluated, plots_of, recorded
+from phasecube.analysis.lines import (
+    MAX_PLOTS,
+    Bundle,
+    evaluated,
+    members_in_words,
+    plots_of,
+    recorded,
+)
 from phasecube.analysis.plots import Plot
 from phasecube.engine.record import Outcome
 
@@ -79,7 +86,11 @@ def _plot(
     title = in_words(fixed)
     measured = name_and_unit(ds[options.measure])
     n = max((line.n_members for line in lines), default=1)
-    caption = f"Median and range of {n} trials at each step." if n > 1 else "One trial a line."
+    caption = (
+        f"Median and range of {members_in_words(lines)} trials at each step."
+        if n > 1
+        else "One trial a line."
+    )
     caption += " A line ends where its trials did." if len(lines) > 1 else ""
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

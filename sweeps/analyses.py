@@ -42,6 +42,9 @@ ANALYSES: Mapping[str, frozenset[str]] = {
         {"title", "measure", "x", "by", "lr", "over", "select", "tail", "scale"}
     ),
     "search": frozenset({"title"}),
+    "scaling_law": frozenset(
+        {"title", "measure", "features", "law", "by", "select", "step", "resamples"}
+    ),
     "lineage": frozenset({"title", "measure", "goal", "parameters", "select", "scale"}),
     "boundary_dimension": frozenset(
         {
@@ -50,6 +53,22 @@ ANALYSES: Mapping[str, frozenset[str]] = {
         }
     ),
     "refined_boundary": frozenset({"title", "x", "y", "question", "reference", "exact"}),
+    "entropy_law": frozenset(
+        {
+            *("title", "by", "over", "select", "reward", "entropy", "early", "collapse"),
+            *("from_step", "actions"),
+        }
+    ),
+    "entropy_phase": _MAP | {"reward", "entropy", "collapse", "learnt", "active", "from_step"},
+    "entropy_methods": frozenset(
+        {
+            *("title", "by", "against", "over", "select", "reward", "entropy", "learnt"),
+            *("collapse", "from_step"),
+        }
+    ),
+    "entropy_covariance": frozenset(
+        {"title", "by", "over", "select", "actual", "predicted"},
+    ),
     "lr_stability": (_MAP - {"y"})
     | {
         "lr",
@@ -71,6 +90,17 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "lr_transfer": ("measure", "x"),
     "boundary_dimension": ("measure", "x", "y"),
     "lineage": ("measure",),
+    "scaling_law": ("measure", "features"),
+}
+# Measures that are read under these names where the option names no other.
+READ: Mapping[str, Mapping[str, str]] = {
+    "entropy_law": {"reward": "reward", "entropy": "entropy"},
+    "entropy_phase": {"reward": "reward", "entropy": "entropy"},
+    "entropy_methods": {"reward": "reward", "entropy": "entropy"},
+    "entropy_covariance": {
+        "actual": "entropy_change",
+        "predicted": "entropy_change_predicted",
+    },
 }
 # Kinds that are lines: to them the labels of a vector measure are an axis too.
 LINES = frozenset({"slices", "trajectories", "instability_forecast"})

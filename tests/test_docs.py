@@ -60,13 +60,31 @@ def test_the_own_experiments_of_the_page_run_as_written(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", ["docs/tutorial.md", "docs/lr_stability.md", "docs/adaptive.md"])
+FILE = re.compile(r"# (\w+\.(?:py|toml))\n")  # the first line of a block that is a file
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "docs/tutorial.md",
+        "docs/lr_stability.md",
+        "docs/adaptive.md",
+        "docs/boundaries.md",
+        "docs/entropy.md",
+    ],
+)
 def test_a_page_runs_as_written(page: str, tmp_path: Path) -> None:
-    """Its `sh` blocks in order in one empty folder, then its `python` blocks as one program."""
+    """Its `sh` blocks in order in one empty folder, then its `python` blocks as one program.
+
+    Blocks that begin with the name of a file are there from the start.
+    """
+    for body in [*blocks(page, "toml"), *blocks(page, "python")]:
+        if named := FILE.match(body):
+            (tmp_path / named[1]).write_text(body)
     for command in "\n".join(blocks(page, "sh")).splitlines():
         done = shell(command, tmp_path)
         assert done.returncode == 0, f"$ {command}\n{done.stdout}{done.stderr}"
-    code = "\n".join(blocks(page, "python"))
+    code = "\n".join(body for body in blocks(page, "python") if not FILE.match(body))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )

@@ -73,6 +73,8 @@ def prepare(sweep: Sweep, path: Path, say: Say = lambda line: None) -> Study:  #
     """Return the study at `path`, made or extended to hold `sweep`; the caller has its lock."""
     from phasecube.cluster.sweep_file import SweepText
 
+    for warning in sweep.warnings:
+        say(f"warning: {warning}")
     if not exists(path):
         study = Study.create(first_points(sweep), path)
         say(f"{path}: a new study of {study.plan.n_trials:,} trials")

@@ -26,7 +26,7 @@ NOTHING: tuple[int, tuple[str, ...]] = (0, ())  # a footprint
 SWEEP = """
 name = "killed"
 experiment = "modular_arithmetic"
-fixed = { modulus = 7, width = 16, steps = 600, optimizer = "adamw", lr = 0.01 }
+fixed = { modulus = 7, width = 16, steps = 2000, optimizer = "adamw", lr = 0.01 }
 [axes.train_fraction]
 values = [0.5, 0.7]
 [axes.weight_decay]
@@ -34,7 +34,7 @@ values = [0.0, 1.0]
 [axes.seed]
 integers = { start = 0, stop = 7 }
 [record]
-steps = { every = 50 }
+steps = { every = 100 }
 [resources]
 processes = 1
 pack_size = 8

@@ -125,9 +125,12 @@ def _pace(found: StudyStatus) -> str:
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Print the study's axes and what it records, or the records of one trial."""
+    """Print the study's axes and what it records, the records of one trial, or a query's table."""
     from phasecube.cluster.study import Study
+    from phasecube.commands.querying import asks, show_query
 
+    if asks(arguments):
+        return show_query(arguments)
     study = Study(arguments.study)
     if arguments.digest is None:
         print("\n".join(_study_lines(study)))
