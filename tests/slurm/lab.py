@@ -16,6 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,17 +139,19 @@ class SlurmLab:
         self.run("scontrol", "update", f"nodename=node{n}", f"state={state}", f"reason={reason}")
 
     def wait_until_saved(self) -> None:
-        """Return when the controller has on disk what it knew at this call."""
-        # It saves what is new at most 5 s late. A job it accepted, or started, and did not save
-        # before it is killed is forgotten: its id is given to another, or it is started twice.
-        # The first file written after this call may have been packed before it: the second is not.
-        state, now = self.folder / "state" / "job_state", time.time()
-        saves: set[float] = set()
+        """Return when the controller has on disk what it knew; a job must be queued."""
+        # It saves some seconds late. A job it accepted, or started, and did not save before it is
+        # killed is forgotten: its id is given to another, or it is started twice. What is saved is
+        # one picture of all jobs: where it holds a mark made now, it holds all that came before.
+        state, mark = self.folder / "state" / "job_state", f"saved-{uuid.uuid4().hex}"
+        job = self.run("squeue", "-h", "-o", "%A").split()[0]
+        self.run("scontrol", "update", f"jobid={job}", f"admincomment={mark}")
 
         def saved() -> bool:
-            if state.exists() and (written := state.stat().st_mtime) > now:
-                saves.add(written)
-            return len(saves) > 1 or time.time() > now + 8
+            try:
+                return mark.encode() in state.read_bytes()
+            except FileNotFoundError:  # between its unlink of the old and its link of the new
+                return False
 
         self.wait_for(saved, "the saved state")
 
