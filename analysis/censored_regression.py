@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.censored_likelihood import Floats, maximised
 from phasecube.analysis.estimated import Estimated
-from phasecube.analysis.scaling.points import Caution
 from phasecube.engine.errors import StudyError
 
 FEW = 5  # bracketed boundaries, below which the interval says little

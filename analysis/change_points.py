@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.estimated import Estimated
-from phasecube.analysis.scaling.points import Caution
 from phasecube.engine.errors import StudyError
 
 Floats = npt.NDArray[np.float64]

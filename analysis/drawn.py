@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from phasecube.analysis import figures
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.cell_look import Look
 from phasecube.analysis.map_lines import MapLine
 from phasecube.analysis.phase_diagram import Panel
@@ -40,6 +41,7 @@ class Map:
     figure: Callable[[], Figure]
     shades: figures.Shades | None = None
     lines: tuple[MapLine, ...] = ()
+    cautions: tuple[Caution, ...] = ()
 
 
 @dataclass(frozen=True)

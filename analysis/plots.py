@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from phasecube.analysis.caution import Caution
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -33,7 +35,7 @@ PLOT_KINDS: Mapping[str, str] = {
 class Plot:
     """One plot: its caption, the numbers in it as a table, and the figure for page and print.
 
-    `name` is the stem of its files.
+    `name` is the stem of its files; what speaks against it stands on the figure and below it.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Plot:
     caption: str
     table: pd.DataFrame
     figure: Callable[[], Figure]
+    cautions: tuple[Caution, ...] = ()
 
 
 def options_type(kind: str) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from phasecube.analysis.caution import Caution
 
 _STYLE: Any = {
     "font.size": 8,
@@ -46,6 +49,22 @@ def add_caption(figure: Figure, caption: str) -> None:
         color="#333333",
         gid=CAPTION,
     )
+
+
+def add_cautions(figure: Figure, cautions: Iterable[Caution]) -> None:
+    """Write the names of what speaks against a figure above it; its caption says what they mean."""
+    names = ", ".join(dict.fromkeys(caution.name for caution in cautions))
+    if names:
+        width_in = figure.get_size_inches()[0]
+        figure.text(
+            0.01,
+            1.01,
+            textwrap.fill(f"Warnings: {names}", int(width_in * 19)),
+            fontsize=6.5,
+            va="bottom",
+            ha="left",
+            color="#A63D00",
+        )
 
 
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:

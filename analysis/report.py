@@ -161,12 +161,15 @@ def parameter(ds: xr.Dataset, name: str) -> xr.DataArray | None:
 
 
 def _map(folder: Path, stem: str, drawn: Map) -> dict[str, Any]:
-    print_style.save(drawn.figure(), folder / "figures" / stem)
+    figure = drawn.figure()
+    print_style.add_cautions(figure, drawn.cautions)
+    print_style.save(figure, folder / "figures" / stem)
     return {"map": drawn, **_table(folder, stem, drawn.table)}
 
 
 def _plot(folder: Path, stem: str, drawn: Plot) -> dict[str, Any]:
     figure = drawn.figure()
+    print_style.add_cautions(figure, drawn.cautions)
     print_style.save(figure, folder / "figures" / _slug(stem))
     picture = Markup(print_style.as_svg(figure, stem))  # noqa: S704 - matplotlib escapes
     return {"plot": drawn, "picture": picture, **_table(folder, _slug(stem), drawn.table)}

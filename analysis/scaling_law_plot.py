@@ -60,7 +60,8 @@ def _plot(place: int, ds: xr.Dataset, law: Law, options: Options) -> Plot:
         return fit_figure(statement)
 
     heading = f"{measured}: {law.formula}" + (f", {title}" if title else "")
-    return Plot(f"scaling_law_{options.measure}_{place}", heading, caption, table, figure)
+    name = f"scaling_law_{options.measure}_{place}"
+    return Plot(name, heading, caption, table, figure, statement.cautions)
 
 
 def _table(statement: Statement, where: Mapping[str, Any]) -> pd.DataFrame:

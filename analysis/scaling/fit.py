@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.law import Floats, Law
 from phasecube.analysis.scaling.objective import Objective, one_thread
-from phasecube.analysis.scaling.points import Caution, Points
+from phasecube.analysis.scaling.points import Points
 from phasecube.analysis.scaling.starts import drawn, projected
 from phasecube.engine.errors import StudyError
 

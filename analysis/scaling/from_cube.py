@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.lines import recorded
-from phasecube.analysis.scaling.points import Caution, Points, points_of
+from phasecube.analysis.scaling.points import Points, points_of
 from phasecube.analysis.slices import value_at
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome

@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.fit import Fit
 from phasecube.analysis.scaling.law import Floats
-from phasecube.analysis.scaling.points import FLOP_PER_PARAMETER_AND_TOKEN, Caution, Points
+from phasecube.analysis.scaling.points import FLOP_PER_PARAMETER_AND_TOKEN, Points
 from phasecube.analysis.scaling.resampled import Resampled, extrapolation_cautions
 from phasecube.engine.errors import StudyError
 

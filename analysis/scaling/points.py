@@ -10,21 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.law import Floats
 from phasecube.engine.errors import StudyError
 
 FLOP_PER_PARAMETER_AND_TOKEN = 6.0
-
-
-@dataclass(frozen=True)
-class Caution:
-    """A named warning that stands beside a result, on its figure and in its table."""
-
-    name: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.message}"
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.fit import SAME, Fit, values_of
 from phasecube.analysis.scaling.law import Floats
 from phasecube.analysis.scaling.objective import Objective, one_thread
-from phasecube.analysis.scaling.points import Caution
 from phasecube.analysis.scaling.starts import drawn
 
 RESAMPLES = 1000

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.fit import Fit
 from phasecube.analysis.scaling.law import CHINCHILLA
 from phasecube.analysis.scaling.optimum import (
@@ -18,7 +19,7 @@ from phasecube.analysis.scaling.optimum import (
     optimal_line,
     spread,
 )
-from phasecube.analysis.scaling.points import FLOP_PER_PARAMETER_AND_TOKEN, Caution
+from phasecube.analysis.scaling.points import FLOP_PER_PARAMETER_AND_TOKEN
 from phasecube.analysis.scaling.resampled import Resampled, left_out, resampled
 from phasecube.engine.errors import StudyError
 
