@@ -284,6 +284,7 @@ def _attrs(
         "experiment": plan.experiment,
         "experiment_version": plan.version,
         "fixed": json.dumps(fixed, sort_keys=True),
+        "counts": json.dumps(dict(plan.counts), sort_keys=True),
         "variables": variables,
         "order_of_coordinates": coordinates,
         "complete": int(complete),

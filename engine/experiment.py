@@ -117,7 +117,10 @@ class Experiment(Generic[P]):
     """One trial of training: a model, its data, a loss and measures. Stateless.
 
     `version` rises whenever the numbers of a trial change; it is part of every digest.
-    `defaults` replaces defaults of `RunParams` (optimizer, lr, steps, ...).
+    `defaults` replaces defaults of `RunParams` (optimizer, lr, steps, ...). `counts` are
+    expressions over a trial's parameters, as in a sweep file: how many `parameters` its model
+    has, `embedding_parameters` among them, `tokens_per_step` or `examples_per_step`, and
+    `flop_per_step`. A study keeps them; they are in no digest.
     """
 
     name: ClassVar[str]
@@ -125,6 +128,7 @@ class Experiment(Generic[P]):
     params_type: ClassVar[type[Params]]
     measures: ClassVar[Mapping[str, Measure]]
     defaults: ClassVar[Mapping[str, Any]] = {}
+    counts: ClassVar[Mapping[str, str]] = {}
 
     def model(self, params: P) -> nn.Module:
         """Return an ordinary module; its shapes may depend on static parameters only."""

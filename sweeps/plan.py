@@ -6,7 +6,7 @@ A plan of 10^6 trials holds no object per trial: one int32 code per trial and co
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from phasecube.engine.record import RecordRule, StopRule
 from phasecube.engine.trials import Trials
 from phasecube.sweeps.axis import Dim
 from phasecube.sweeps.columns import Column, spread
+from phasecube.sweeps.counts import counts_of
 from phasecube.sweeps.digest import DIGEST_BYTES, RowArray, content, distinct, find
 from phasecube.sweeps.parents import name_trials
 from phasecube.sweeps.points import with_points
@@ -55,6 +56,7 @@ class Plan:
     n_packs: int
     rule: RecordRule
     measures: Mapping[str, Measure]
+    counts: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.row)
@@ -192,6 +194,7 @@ def expand(sweep: Sweep) -> Plan:
         n_packs,
         rule,
         measures,
+        counts_of(experiment),
     )
 
 

@@ -106,6 +106,7 @@ def read_plan(path: Path | str) -> Plan:
         about["n_packs"],
         RecordRule(**rule),
         {name: Measure(**fields) for name, fields in about["measures"].items()},
+        about.get("counts", {}),
     )
 
 
@@ -132,6 +133,7 @@ def _about(plan: Plan) -> dict[str, Any]:
         "pack_size": plan.pack_size,
         "n_packs": plan.n_packs,
         "measures": {name: asdict(measure) for name, measure in plan.measures.items()},
+        "counts": dict(plan.counts),
         "rule": {
             "steps": rule.steps.tolist(),
             "scalars": list(rule.scalars),

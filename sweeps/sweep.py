@@ -14,6 +14,7 @@ from phasecube.engine.record import StopRule, Target
 from phasecube.sweeps.adaptive_sections import PrunerSection, SamplerSection
 from phasecube.sweeps.asked import asked_faults, measures_known, recorded_measures
 from phasecube.sweeps.axis import Axis, Dim, SearchedAxis
+from phasecube.sweeps.counts import count_faults
 from phasecube.sweeps.expression import Expression
 from phasecube.sweeps.faults import head, in_file_order
 from phasecube.sweeps.meaning import Meaning
@@ -114,6 +115,8 @@ def _meaning(
             faults.append(Fault("experiment", str(error)))
     named = named_in(raw)  # broken tables too: what reads them is not at fault
     schema = None if experiment is None else schema_of(experiment, named)
+    if schema is not None:
+        faults += count_faults(experiment, schema)
     by_path = parsed(file, faults)
     used = frozenset(name for e in by_path.values() for name in e.names)
     # A general measure takes its name from an axis only where it is asked for.

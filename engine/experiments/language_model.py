@@ -111,6 +111,18 @@ class LanguageModel(Experiment[LanguageModelParams]):
         "weight_decay": 1e-4,
         "independent_weight_decay": True,
     }
+    # An embedding is looked up and costs no FLOP; tied, it is the head too and is counted once.
+    # Backward takes two products for each of the forward pass.
+    counts: ClassVar[Mapping[str, str]] = {
+        "parameters": "vocabulary * width * (1 if tied else 2) + width"
+        " + (context * width if position == 'learned' else 0)"
+        " + depth * (12 * width ** 2 + 2 * width + (2 * (width // heads) if qk_norm else 0))",
+        "embedding_parameters": "vocabulary * width"
+        " + (context * width if position == 'learned' else 0)",
+        "tokens_per_step": "batch * context",
+        "flop_per_step": "6 * batch * context"
+        " * (depth * (12 * width ** 2 + 2 * context * width) + width * vocabulary)",
+    }
     measures: ClassVar[Mapping[str, Measure]] = {
         "val_loss": Measure("cross-entropy on held-out sequences, without z-loss", "nat"),
         "max_attention_logit": Measure("largest attention score before the softmax"),
