@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from phasecube.analysis.scaling.fit import fit_law
 from phasecube.analysis.scaling.from_cube import points_from_cube
 from phasecube.analysis.scaling.law import Law, law_named
 from phasecube.analysis.scaling.statement import Statement, stated
+from phasecube.analysis.scaling.tuned import tuned
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Options:
     select: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
     resamples: int = 300
+    best_over: Sequence[str] = ()
 
 
 def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
@@ -46,7 +48,9 @@ def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
 
 def _plot(place: int, ds: xr.Dataset, law: Law, options: Options) -> Plot:
     where = {} if options.by is None else {options.by: ds[options.by].values[0]}
+    ds, of_choice = tuned(ds, options.measure, options.best_over, step=options.step)
     points = points_from_cube(ds, options.measure, options.features, step=options.step)
+    points = replace(points, cautions=(*points.cautions, *of_choice))
     statement = stated(fit_law(law, points), options.resamples)
     table = _table(statement, where)
     measured = name_and_unit(ds[options.measure])

@@ -43,7 +43,7 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     ),
     "search": frozenset({"title"}),
     "scaling_law": frozenset(
-        {"title", "measure", "features", "law", "by", "select", "step", "resamples"}
+        {"title", "measure", "features", "law", "by", "select", "step", "resamples", "best_over"}
     ),
     "lineage": frozenset({"title", "measure", "goal", "parameters", "select", "scale"}),
     "boundary_dimension": frozenset(

@@ -20,7 +20,7 @@ _MEASURES = (
     *("reward", "entropy", "actual", "predicted"),
 )
 _EXPRESSIONS = ("times", "reference")
-_AXES = ("x", "y", "lr", "by", "over", "select", "parameters")
+_AXES = ("x", "y", "lr", "by", "over", "best_over", "select", "parameters")
 
 
 def measures_known(experiment: Any) -> dict[str, Measure]:
