@@ -179,7 +179,8 @@ def _panel(
     return Panel(cells, sides[1] or one, sides[0] or one, fixed, tuple(reduced), members)
 
 
-def _counts(ds: xr.Dataset) -> dict[str, xr.DataArray]:
+def cell_counts(ds: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Return the state of each cell and its counts: planned, settled, diverged, lost."""
     outcome = ds.outcome
     planned = outcome != Outcome.NOT_PLANNED
     settled = planned & (outcome != Outcome.NOT_RUN)
@@ -240,7 +241,7 @@ def value_map(
         {
             **_cells(estimate, long_name=label, units=unit),
             "n_used": used.sum("member"),
-            **_counts(panel.ds),
+            **cell_counts(panel.ds),
         },
         attrs={"statistic": statistic, "interval": f"{how} {100 * confidence:g} %"},
     )
@@ -263,7 +264,7 @@ def onset_map(
             "n_used": times.notnull().sum("member"),
             "n_observed": observed.sum("member"),
             "n_censored": onset.censored.sum("member"),
-            **_counts(panel.ds),
+            **cell_counts(panel.ds),
         },
         attrs={
             "statistic": "Kaplan–Meier median",
@@ -278,7 +279,7 @@ def phase_map(
     """Return the commonest phase per cell with its share, Wilson interval and the counts."""
     rule = rule or GrokkingRule()
     found = majority(grokking(panel.ds, rule).phase, ["member"], confidence=confidence)
-    return found.assign(_counts(panel.ds)).assign_attrs(
+    return found.assign(cell_counts(panel.ds)).assign_attrs(
         statistic="commonest phase",
         interval=f"Wilson {100 * confidence:g} %",
         rule=rule.sentence(),
