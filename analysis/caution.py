@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+ATTR = "cautions"
 
 
 @dataclass(frozen=True)
@@ -14,3 +21,16 @@ class Caution:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}"
+
+
+def cautions_of(attrs: Mapping[str, Any]) -> tuple[Caution, ...]:
+    """Return what the attributes of a Dataset say against its numbers."""
+    said = attrs.get(ATTR, ())
+    lines = [said] if isinstance(said, str) else [str(line) for line in said]
+    return tuple(Caution(name, message) for name, _, message in (x.partition(": ") for x in lines))
+
+
+def with_cautions(ds: xr.Dataset, cautions: Sequence[Caution]) -> xr.Dataset:
+    """Return a Dataset that carries these cautions, beside those it has, on disk too."""
+    lines = dict.fromkeys(str(c) for c in (*cautions_of(ds.attrs), *cautions))
+    return ds.assign_attrs({ATTR: list(lines)}) if lines else ds

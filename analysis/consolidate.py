@@ -8,6 +8,7 @@ renames finds no cube and reads the rows.
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 import xarray as xr
 
 from phasecube.analysis.cube import CUBE, PLAN, STEPS_PER_CHUNK, STORE, RowsBackend, is_current
+from phasecube.analysis.cube_files import FILES, files_in
 from phasecube.analysis.grid import grid_of, rows_or
 from phasecube.engine.store import Store
 
@@ -80,6 +82,7 @@ def _write(study: Path, path: Path) -> None:
         for name in curves:
             if "vector_step" in ds[name].dims:
                 arrays[name][...] = ds[name].values
+        group.attrs[FILES] = json.dumps(files_in(path))
         zarr.consolidate_metadata(path)
 
 

@@ -8,7 +8,6 @@ both read values only when they are asked for.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,6 +19,21 @@ import xarray as xr
 from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
+from phasecube.analysis.caution import Caution, with_cautions
+from phasecube.analysis.cube_files import (
+    CUBE,
+    PLAN,
+    SCHEMA_VERSION,
+    STORE,
+    check_study,
+    check_whole,
+    edition_of,
+    is_current,
+    plan_digest,
+    state_of,
+    status_digest,
+    vouched_status,
+)
 from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of, rows_or
 from phasecube.analysis.search_facts import search_attrs
 from phasecube.engine.errors import StudyError
@@ -30,9 +44,10 @@ if TYPE_CHECKING:
     from phasecube.sweeps.axis import Axis
     from phasecube.sweeps.plan import Plan
 
-SCHEMA_VERSION = 1
 STEPS_PER_CHUNK = 25  # of the cube: one step of one measure is one small file
-STORE, CUBE, PLAN = "store.zarr", "cube.zarr", "plan.parquet"
+ATTEMPTS = 3  # at opening a cube that is replaced meanwhile; then the rows are read
+__all__ = ["CUBE", "PLAN", "SCHEMA_VERSION", "STEPS_PER_CHUNK", "STORE", "RowsBackend", "frame"]
+__all__ += ["is_current", "open_study", "plan_digest", "status_digest"]
 Chunks = dict[str, int] | Literal["auto"] | None
 
 
@@ -43,18 +58,33 @@ def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
     larger than memory: "auto" (chunks as on disk) or sizes by dim. A cube.zarr alone can
     be opened too. Raises StudyError if there is no study.
     """
+    from phasecube.analysis.cube_store import open_cube
+
     path = Path(path)
-    if path.suffix == ".zarr" and (path / "zarr.json").exists():
-        return _chunked(_open_cube(path), chunks, STEPS_PER_CHUNK)
-    if not (path / PLAN).exists() or not (path / STORE).exists():
-        raise StudyError(
-            f"{path} is no study: it has no {PLAN} and {STORE}; "
-            "`phasecube run SWEEP` makes one and says where"
-        )
-    if is_current(path):
-        return _chunked(_open_cube(path / CUBE), chunks, STEPS_PER_CHUNK)
+    if path.suffix == ".zarr" and path.is_dir():
+        cautions = check_whole(path)
+        return _chunked(with_cautions(open_cube(path), cautions), chunks, STEPS_PER_CHUNK)
+    check_study(path)
+    lacks = ""
+    for _ in range(ATTEMPTS):
+        edition = edition_of(path / CUBE)
+        state = state_of(path)
+        if edition_of(path / CUBE) != edition:
+            continue
+        lacks = state.lacks
+        if not state.is_current:
+            break
+        try:
+            return _chunked(open_cube(path / CUBE, edition), chunks, STEPS_PER_CHUNK)
+        except StudyError:
+            continue  # replaced while it was opened
     # A row holds all its steps: fewer at once would read them again and again.
-    return _chunked(xr.open_dataset(path, engine=RowsBackend), chunks, -1)
+    ds = _chunked(xr.open_dataset(path, engine=RowsBackend), chunks, -1)
+    if not lacks:
+        return ds
+    why = f"{path / CUBE} is not whole, {lacks}: the rows were read, which takes longer. "
+    why += "`phasecube report` on the study writes it anew"
+    return with_cautions(ds, [Caution("damaged_cube", why)])
 
 
 def _chunked(ds: xr.Dataset, chunks: Chunks, steps: int) -> xr.Dataset:
@@ -65,49 +95,6 @@ def _chunked(ds: xr.Dataset, chunks: Chunks, steps: int) -> xr.Dataset:
     return ds.assign(
         {n: ds[n].chunk({d: k for d, k in sizes.items() if d in ds[n].dims}) for n in curves}
     )
-
-
-def is_current(study: Path) -> bool:
-    """True if cube.zarr holds exactly what the plan and the store's status vouch for."""
-    try:
-        attrs = json.loads((study / CUBE / "zarr.json").read_bytes())["attributes"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return False
-    return bool(
-        attrs.get("schema_version") == SCHEMA_VERSION
-        and attrs.get("plan_digest") == plan_digest(study)
-        and attrs.get("status_digest") == status_digest(Store(study / STORE).read_status())
-    )
-
-
-def plan_digest(study: Path) -> str:
-    """Return the digest of the plan file."""
-    return hashlib.blake2b((study / PLAN).read_bytes(), digest_size=16).hexdigest()
-
-
-def status_digest(status_RF: npt.NDArray[np.int32]) -> str:
-    """Return the digest of how every row stands; it changes with every record published."""
-    return hashlib.blake2b(status_RF.tobytes(), digest_size=16).hexdigest()
-
-
-def _open_cube(path: Path) -> xr.Dataset:
-    return as_opened(xr.open_zarr(path, chunks=None, consolidated=True))
-
-
-def as_opened(ds: xr.Dataset) -> xr.Dataset:
-    """Return a cube as it was before it was written.
-
-    Variables in their order, string coordinates of fixed width, as numpy compares them.
-    """
-    ds = ds[list(ds.attrs.get("variables", ds.data_vars))]
-    names = list(ds.attrs.get("order_of_coordinates", ds.coords))
-    coords = {
-        name: coord.copy(data=np.array(coord.values.tolist(), np.str_))
-        if coord.dtype.kind in "TO"
-        else coord
-        for name, coord in ((name, ds.coords[name].variable) for name in names)
-    }
-    return ds.drop_vars(names).assign_coords(coords)
 
 
 class RowsBackend(BackendEntrypoint):
@@ -124,11 +111,13 @@ class RowsBackend(BackendEntrypoint):
 
         study = Path(filename_or_obj)
         store = Store(study / STORE)
-        status_RF = store.read_status()  # first: what it vouches for is there
+        # First: what it vouches for is there.
+        status_RF, lost = vouched_status(store, store.read_status())
         plan = read_plan(study / PLAN)
         ds = frame(plan, store, status_RF)
         ds.attrs["plan_digest"] = plan_digest(study)
         ds.attrs["status_digest"] = status_digest(status_RF)
+        ds = with_cautions(ds, lost)
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables
         return ds.drop_vars(dropped or [])
 
