@@ -11,7 +11,7 @@
                             stalled                    active
     kind = "lr_stability"   which learning rates are   lr (in place of y), measure, label,
                             stable, and to where       loss_above, converged_below, tail,
-                                                       exact, sensitivity
+                                                       estimator, exact, sensitivity
 
     kind = "slices"         one measure along an axis  as lines with intervals
     kind = "trajectories"   one measure over steps     as lines with bands
@@ -30,6 +30,7 @@ from typing import Any, Literal
 import xarray as xr
 from pydantic import TypeAdapter, ValidationError
 
+from phasecube.analysis.boundary_estimators import Method
 from phasecube.analysis.entropy import EntropyRule
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.lr_stability import StabilityRule
@@ -64,6 +65,7 @@ class Request:
     stability: StabilityRule = field(default_factory=StabilityRule)
     entropy: EntropyRule = field(default_factory=EntropyRule)
     exact: tuple[str, ...] = ()
+    estimator: Method = "bracket"  # of the boundary
     sensitivity: str | None = None  # of which measure
     options: Any = None  # of a kind that is drawn as plots, not as maps
     impossible: str = ""  # why it cannot be drawn

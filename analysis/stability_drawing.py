@@ -12,6 +12,8 @@ import xarray as xr
 from phasecube.analysis import figures
 from phasecube.analysis.analyses import Request
 from phasecube.analysis.boundary import Edge, power_law, upper_boundary
+from phasecube.analysis.boundary_estimators import Method, boundary_of_members
+from phasecube.analysis.caution import Caution
 from phasecube.analysis.cell_facts import value_facts
 from phasecube.analysis.cell_look import each_cell, value_cell
 from phasecube.analysis.drawings import log_step, map_of, members_of
@@ -40,6 +42,7 @@ def stability_section(
         runs = runs.assign_coords(column=x)
     holds = stable(runs, measures[0], wanted.stability)
     found = upper_boundary(holds, "row", over=("member",))
+    found, cautions = _estimated(found, holds, lrs, wanted.estimator, panel)
     places: dict[str, Any] = dict(panel.fixed)
     columns = {name: [value] * panel.ds.sizes["column"] for name, value in places.items()}
     if x is not None:
@@ -50,8 +53,8 @@ def stability_section(
     cells = _cells(panel, holds, found, exact, wanted, measures[0])
     caption = [
         f"Share{members_of(panel) or ' of trials'} that {wanted.stability.sentence(measures[0])}.",
-        f"Points: the {panel.y.name} at which the share passes 1/2; bars: 95 % of resampled "
-        "members, and at least the cell. A triangle at the edge: the boundary lies beyond.",
+        f"Points: the {panel.y.name} at which the share passes 1/2{_by(wanted)}; bars: 95 % of "
+        "resampled members, and at least the cell. A triangle at the edge: it lies beyond.",
     ]
     if x is not None:
         caption += _law(found, panel.x.name)
@@ -63,7 +66,7 @@ def stability_section(
         replace(_measured(found, lrs), joined=x is not None and not exact),
         *_exact(exact, lrs),
     )
-    drawn = _map(panel, cells, " ".join(caption), lines)
+    drawn = replace(_map(panel, cells, " ".join(caption), lines), cautions=cautions)
     thresholds = [wanted.stability.loss_above, wanted.stability.converged_below]
     return Section(
         panel.title,
@@ -79,6 +82,38 @@ def _numbers(ds: xr.Dataset, name: str) -> np.ndarray | None:
     if name not in ds.coords or ds[name].dtype.kind not in "fiu":
         return None
     return np.asarray(ds[name].values, np.float64)
+
+
+def _by(wanted: Request) -> str:
+    return "" if wanted.estimator == "bracket" else f" ({wanted.estimator} estimate)"
+
+
+def _estimated(
+    found: xr.Dataset, holds: xr.DataArray, lrs: np.ndarray, method: Method, panel: Panel
+) -> tuple[xr.Dataset, tuple[Caution, ...]]:
+    """Return the boundaries by another estimator, and what speaks against them by column."""
+    numbers = {name: found[name].values.copy() for name in ("boundary", "low", "high")}
+    holds_CAN = holds.transpose("column", "row", "member").values
+    where: dict[str, list[str]] = {}
+    messages: dict[str, str] = {}
+    for column, holds_AN in enumerate(holds_CAN):
+        if found.state.values[column] == Edge.UNKNOWN or len(lrs) < 2:
+            continue
+        one = boundary_of_members(lrs, holds_AN, method=method)
+        if method != "bracket":
+            ends = zip(numbers, (one.value, one.low, one.high), strict=True)
+            for name, value in ends:
+                numbers[name][column] = value
+        for caution in one.cautions:
+            if method != "bracket" or caution.name in ("not_bracketed", "not_monotone"):
+                where.setdefault(caution.name, []).append(panel.x.ticks[column])
+                messages[caution.name] = caution.message
+    at = f"at {panel.x.name} = " if panel.x.name else ""
+    cautions = tuple(
+        Caution(name, (at + ", ".join(ticks) + ": " if at else "") + messages[name])
+        for name, ticks in where.items()
+    )
+    return found.assign({n: found[n].copy(data=v) for n, v in numbers.items()}), cautions
 
 
 def _cells(

@@ -77,6 +77,7 @@ ANALYSES: Mapping[str, frozenset[str]] = {
         "loss_above",
         "converged_below",
         "tail",
+        "estimator",
         "exact",
         "sensitivity",
     },
