@@ -88,7 +88,13 @@ class Store:
         return self.path / "status" / f"c.{number}.0"
 
     def _packs_with_status(self) -> list[int]:
-        names = os.listdir(self.path / "status")  # noqa: PTH208 - only names are wanted
+        try:
+            names = os.listdir(self.path / "status")  # noqa: PTH208 - only names are wanted
+        except FileNotFoundError:
+            raise StoreError(
+                f"{self.path}/status is missing, which says what was recorded; "
+                "restore it from a copy"
+            ) from None
         found = [n.split(".") for n in names if n.startswith("c.") and n.endswith(".0")]
         return sorted(int(parts[1]) for parts in found if int(parts[1]) < self.n_packs)
 
