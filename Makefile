@@ -17,9 +17,9 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not slurm"
 
-# On a real Slurm that the tests start on this host; not with -n, each worker would start its own.
+# On real Slurms that the tests start on this host, one for each of two workers: they mostly wait.
 slurm: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -rs -m "slurm and not slow"
+	$(BIN)/python -m pytest -rs -n 2 --dist loadfile -m "slurm and not slow"
 
 slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m slow
