@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from phasecube.analysis.analyses import request
 from phasecube.cluster.rehearsal import FakeCluster, FakeSlurm
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,6 +69,7 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")  # the first line of a block that i
     "page",
     [
         "docs/tutorial.md",
+        "docs/analysis.md",
         "docs/lr_stability.md",
         "docs/adaptive.md",
         "docs/boundaries.md",
@@ -89,6 +92,15 @@ def test_a_page_runs_as_written(page: str, tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_analysis_shown_alone_is_one_that_a_sweep_can_ask_for() -> None:
+    page = "docs/analysis.md"
+    shown = [tomllib.loads(body) for body in blocks(page, "toml") if not FILE.match(body)]
+    asked = [analysis for found in shown for analysis in found.get("analyses", ())]
+    assert asked
+    for analysis in asked:
+        request(analysis.pop("kind"), analysis)
 
 
 def test_the_slurm_page_runs_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
