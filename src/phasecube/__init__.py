@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
 if TYPE_CHECKING:
-    from phasecube.api import open, run  # noqa: A004 phasecube.open(study) is what a user says
+    from phasecube.api import open, open_tree, run  # noqa: A004 phasecube.open(study) is what a user says
     from phasecube.cluster.study import Study
     from phasecube.engine.errors import PhasecubeError, SpecError
     from phasecube.engine.experiment import Experiment, Measure, Params
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Imported when first used: `phasecube --help` and `status` need none of them.
 _PLACES = {
     "open": "phasecube.api",
+    "open_tree": "phasecube.api",
     "run": "phasecube.api",
     "Study": "phasecube.cluster.study",
     "PhasecubeError": "phasecube.engine.errors",
@@ -57,6 +58,7 @@ __all__ = [
     "expand",
     "experiment_function",
     "open",
+    "open_tree",
     "read_sweep",
     "run",
 ]

@@ -1,4 +1,4 @@
-"""`phasecube.run` and `phasecube.open`: what the command line does, for notebooks and scripts."""
+"""`phasecube.run`, `open`, `open_tree`: what the command line does, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -32,10 +32,25 @@ def open(  # noqa: A001 phasecube.open(study) is what a user says
     """
     from phasecube.analysis.cube import open_study
 
-    path = Path(study)
+    return open_study(_with_plan(Path(study)), chunks=chunks)
+
+
+def open_tree(study: Path | str, *, chunks: Any = None) -> xr.DataTree:
+    """Return the study as a DataTree, finished or running: vector measures in groups.
+
+    The root is the Dataset of `open` without them; each child is named for the labels of the
+    measures in it. With `chunks` the values are dask arrays. Raises StudyError if there is no
+    study.
+    """
+    from phasecube.analysis.tree import open_tree
+
+    return open_tree(_with_plan(Path(study)), chunks=chunks)
+
+
+def _with_plan(path: Path) -> Path:
     if exists(path) and not (path / PLAN).exists():
         _ = Study(path).plan  # derived, and gone: it is written anew
-    return open_study(path, chunks=chunks)
+    return path
 
 
 def run(
