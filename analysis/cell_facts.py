@@ -52,6 +52,22 @@ def count_facts(cell: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def entered_sentence(cells: xr.Dataset) -> str:
+    """Return how many trials of a map have a value or a vote, and how many of them are censored."""
+    total = {
+        n: int(cells[n].sum())
+        for n in ("n_planned", "n_settled", "n_used", "n_censored")
+        if n in cells
+    }
+    if "value" not in cells:  # diverged and failed trials have a vote, too
+        return f"All {total['n_settled']:,} that ended are counted in their cells."
+    used, planned = total["n_used"], total["n_planned"]
+    said = f"{used:,} of the {planned:,} enter the map" if used < planned else "All enter the map"
+    if censored := total.get("n_censored", 0):
+        said += f", {censored:,} of them censored: only a bound of theirs is known"
+    return said + "."
+
+
 def table_of(panel: Panel, cells: xr.Dataset) -> pd.DataFrame:
     """Return the map as rows: place, values, counts; states and phases by name."""
     fixed = {name: format_value(value) for name, value in panel.fixed.items()}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,27 +13,16 @@ from matplotlib.figure import Figure
 from phasecube.analysis import figures
 from phasecube.analysis.analyses import Request
 from phasecube.analysis.bands import seed_band
-from phasecube.analysis.cell_facts import count_facts, phase_facts, place, table_of, value_facts
-from phasecube.analysis.cell_look import (
-    FOUR_LOOKS,
-    Look,
-    each_cell,
-    phase_cell,
-    value_cell,
-)
-from phasecube.analysis.drawn import Cell, Drawn, Map, Section
+from phasecube.analysis.cell_facts import phase_facts, place
+from phasecube.analysis.cell_look import FOUR_LOOKS, each_cell, phase_cell
+from phasecube.analysis.drawn import Drawn, Map, Section
 from phasecube.analysis.entropy import NOISE as ENTROPY_NOISE
 from phasecube.analysis.grokking import onsets
 from phasecube.analysis.labels import format_value, name_and_unit
+from phasecube.analysis.map_cautions import better
+from phasecube.analysis.map_making import first_upper, log_step, map_of, members_of, shaded
 from phasecube.analysis.order_parameters import onset
-from phasecube.analysis.phase_diagram import (
-    CellState,
-    Panel,
-    arrange,
-    onset_map,
-    phase_map,
-    value_map,
-)
+from phasecube.analysis.phase_diagram import Panel, arrange, onset_map, phase_map, value_map
 from phasecube.analysis.plots import PLOT_KINDS, draw_plots
 from phasecube.engine.errors import StudyError
 
@@ -149,7 +137,7 @@ def _onset(panel: Panel, cells: xr.Dataset, name: str, title: str, measure: str)
         f"> T: the median lies beyond the {format_value(float(panel.ds.step[-1]))} steps watched. "
         "n/N > T: of N trials n had not crossed by their last step."
     )
-    return _shaded(panel, cells, name, title, caption, log=True)
+    return shaded(panel, cells, name, title, caption, log=True, end="least")
 
 
 def _phase_diagram(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:
@@ -168,11 +156,13 @@ def _phase_diagram(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> 
         cells = value_map(panel, measure, statistic=wanted.statistic, threshold=wanted.threshold)
         label = str(cells.value.attrs["long_name"])
         caption = (
-            f"{_first_upper(label)}: {wanted.statistic}{of} of trials that ended in good order, "
+            f"{first_upper(label)}: {wanted.statistic}{of} of trials that ended in good order, "
             f"{cells.attrs['interval']} interval in the table."
         )
         log = wanted.scale == "log"
-        maps = (_shaded(panel, cells, f"final_{measure}", _first_upper(label), caption, log=log),)
+        end = better(measure, label)
+        title = first_upper(label)
+        maps = (shaded(panel, cells, f"final_{measure}", title, caption, log=log, end=end),)
     thresholds = () if wanted.threshold is None else (wanted.threshold,)
     return Section(panel.title, panel, maps, measures, log_step(panel), thresholds)
 
@@ -184,7 +174,8 @@ def _curves(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section
     caption = f"Median and range{members_of(panel)} at each step."
     log = log_step(panel) if wanted.scale is None else wanted.scale == "log"
     shown = f"{title}, median{members_of(panel)}. The figure for print: {caption.lower()}"
-    base = _shaded(panel, cells, "curves", title, shown, log=False)
+    end = better(measures[-1])
+    base = shaded(panel, cells, "curves", title, shown, log=False, end=end)
 
     def figure() -> Figure:
         lines = []
@@ -209,77 +200,3 @@ def spread_cells(panel: Panel, most: int = 9) -> list[tuple[int, int]]:
     )
     some = (panel.ds.n_recorded > 0).any("member").values
     return [(int(r), int(c)) for r in rows[::-1] for c in columns if some[r, c]]
-
-
-def _shaded(
-    panel: Panel, cells: xr.Dataset, name: str, title: str, caption: str, *, log: bool
-) -> Map:
-    values = np.asarray(cells.value.values, np.float64)
-    ends = figures.ends_of(cells)
-    shades = figures.shades(values, log=log, ends=ends)
-    looks = [
-        value_cell(cell, shade)
-        for (_, _, cell), shade in zip(each_cell(cells), shades, strict=True)
-    ]
-    name_of_value = name_and_unit(cells.value)
-    drawn = map_of(
-        panel,
-        name,
-        title,
-        cells,
-        caption,
-        looks,
-        lambda cell: value_facts(cell, name_of_value),
-        lambda: figures.value_figure(panel, cells, caption, log=log),
-        {},
-    )
-    return replace(drawn, shades=figures.shade_bar(values, log=log, ends=ends))
-
-
-def map_of(
-    panel: Panel,
-    name: str,
-    title: str,
-    cells: xr.Dataset,
-    caption: str,
-    looks: list[tuple[Look, str, str]],
-    facts: Callable[[Mapping[str, Any]], list[tuple[str, str]]],
-    figure: Callable[[], Figure],
-    legend: dict[str, Look],
-) -> Map:
-    """Return a map of cells with their looks, texts and keys in the order of `each_cell`."""
-    drawn = []
-    for (row, column, cell), (found, text, key) in zip(each_cell(cells), looks, strict=True):
-        if key:
-            legend[key] = found
-        drawn.append(
-            Cell(
-                row,
-                column,
-                found,
-                text,
-                cell["state"] == CellState.PARTLY_RUN,
-                (*place(panel, row, column), *facts(cell), *count_facts(cell)),
-            )
-        )
-    table = table_of(panel, cells)
-    return Map(name, title, caption, tuple(drawn), tuple(legend.items()), table, figure)
-
-
-def members_of(panel: Panel) -> str:
-    """Return " of 5 seeds in each cell", empty where nothing is reduced."""
-    if not panel.over:
-        return ""
-    n = panel.ds.sizes["member"]
-    noun = " × ".join("seeds" if d == "seed" else d for d in panel.over)
-    return f" of {n} {noun} in each cell"
-
-
-def log_step(panel: Panel) -> bool:
-    """True where the recorded steps are spaced wider and wider."""
-    gaps = np.diff(panel.ds.step.values)
-    return bool(len(gaps) > 2 and gaps[-1] > 4 * gaps[0])
-
-
-def _first_upper(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -30,7 +30,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Map:
-    """One map: its cells, legend, caption, the table behind it and the figure for print."""
+    """One map: its cells, legend, caption, the table behind it and the figure for print.
+
+    `found` says in a few words what it shows, `entered` which of its trials have a value.
+    """
 
     name: str
     title: str
@@ -42,6 +45,8 @@ class Map:
     shades: figures.Shades | None = None
     lines: tuple[MapLine, ...] = ()
     cautions: tuple[Caution, ...] = ()
+    found: str = ""
+    entered: str = ""
 
 
 @dataclass(frozen=True)

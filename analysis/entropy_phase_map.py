@@ -10,12 +10,12 @@ import xarray as xr
 
 from phasecube.analysis.analyses import Request
 from phasecube.analysis.cell_look import PHASE_LOOKS, Look, each_cell
-from phasecube.analysis.drawings import log_step, map_of, members_of
 from phasecube.analysis.drawn import Section
 from phasecube.analysis.entropy import SETTLED_LABELS, EntropyRule, Label, labels, unstable
 from phasecube.analysis.figures import category_figure
 from phasecube.analysis.grokking import Phase, majority
 from phasecube.analysis.labels import format_value
+from phasecube.analysis.map_making import log_step, map_of, members_of
 from phasecube.analysis.phase_diagram import Panel, value_map
 
 # Okabe & Ito 2008 hues; lightness L* falls 88, 70, 60, 48, 25 from H to S.

@@ -40,12 +40,16 @@ class CellState(IntEnum):
 
 @dataclass(frozen=True)
 class MapAxis:
-    """One side of a map: the dim of the study, its label with unit, one tick per cell."""
+    """One side of a map: the dim of the study, its label with unit, one tick per cell.
+
+    `values` are those of the axis, none for a zip: several parameters move along it.
+    """
 
     dim: str
     name: str
     label: str
     ticks: tuple[str, ...]
+    values: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def map_axis(ds: xr.Dataset, name: str) -> MapAxis:
         return MapAxis(name, name, ", ".join(name_and_unit(ds[c]) for c in names) or name, ticks)
     if name in ds.coords and len(ds[name].dims) == 1 and ds[name].dims[0] in dims:
         coord = ds[name]
-        return MapAxis(str(coord.dims[0]), name, name_and_unit(coord), tick_labels(coord.values))
+        ticks, values = tick_labels(coord.values), tuple(coord.values.tolist())
+        return MapAxis(str(coord.dims[0]), name, name_and_unit(coord), ticks, values)
     raise StudyError(f"the study has no axis {name!r}; it has {', '.join(dims) or 'none'}")
 
 
@@ -140,11 +145,12 @@ def arrange(
 
     `select` fixes axes at a value; the axes in `over` are reduced (those the study does
     not have are passed by); with neither x nor y a panel is a single cell. Panels hold
-    only `measures` and how the trials ended.
+    only `measures`, how the trials ended, and their digests.
     """
     for measure in measures:
         curve(ds, measure)
-    ds = ds[[*dict.fromkeys(measures), "outcome", "n_recorded"]]  # the others stay unread
+    kept = ["outcome", "n_recorded", *(["digest"] if "digest" in ds else [])]
+    ds = ds[[*dict.fromkeys(measures), *kept]]  # the others stay unread
     chosen = dict(place_on(ds, name, value) for name, value in (select or {}).items())
     sides = [map_axis(ds, name) if name else None for name in (y, x)]
     used = [side.dim for side in sides if side]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -36,6 +36,8 @@ class Plot:
     """One plot: its caption, the numbers in it as a table, and the figure for page and print.
 
     `name` is the stem of its files; what speaks against it stands on the figure and below it.
+    `found` says in a few words what it shows; `fixed` names the values of the axes that this
+    plot alone shows, where an analysis made several: they tell which trials are behind it.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Plot:
     table: pd.DataFrame
     figure: Callable[[], Figure]
     cautions: tuple[Caution, ...] = ()
+    found: str = ""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 def options_type(kind: str) -> Any:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from phasecube.analysis.findings import line_found
 from phasecube.analysis.intervals import bootstrap
 from phasecube.analysis.labels import in_words, name_and_unit
 from phasecube.analysis.lines import (
@@ -23,6 +24,7 @@ from phasecube.analysis.lines import (
     plots_of,
     recorded,
 )
+from phasecube.analysis.map_cautions import better, line_cautions
 from phasecube.analysis.order_parameters import IN_ORDER
 from phasecube.analysis.phase_diagram import MapAxis
 from phasecube.analysis.plots import Plot
@@ -188,7 +190,12 @@ def _plot(
         )
 
     heading = f"{measured} along {side.label}" + (f", {title}" if title else "")
-    return Plot(f"slices_{options.measure}_{place}", heading, caption, whole, figure)
+    return Plot(
+        *(f"slices_{options.measure}_{place}", heading, caption, whole, figure),
+        cautions=line_cautions(lines, tables, side, better(options.measure, measured)),
+        found=line_found(whole, [*(lines[0].places if lines else ()), side.name]),
+        fixed=fixed,
+    )
 
 
 def _told_apart(text: str, tables: Sequence[pd.DataFrame]) -> bool:
@@ -219,7 +226,13 @@ def _caption(
         else "One trial"
     )
     bars = " with its 95 % bootstrap interval" if n > 1 else ""
-    said = [f"{of} {when}{bars}; diverged trials are left out."]
+    used, diverged = (sum(int(t[c].sum()) for t in tables) for c in ("n_used", "n_diverged"))
+    planned = sum(int((line.outcome != Outcome.NOT_PLANNED).sum()) for line in lines)
+    left = f" ({diverged:,} of them)" if diverged else ""
+    said = [
+        f"{of} {when}{bars}; {used:,} of {planned:,} trials enter, diverged ones{left}, failed "
+        "and unfinished ones do not."
+    ]
     if not options.fit:
         return said
     for line, table in zip(lines, tables, strict=True):

@@ -16,13 +16,13 @@ from phasecube.analysis.boundary_estimators import Method, boundary_of_members
 from phasecube.analysis.caution import Caution
 from phasecube.analysis.cell_facts import value_facts
 from phasecube.analysis.cell_look import each_cell, value_cell
-from phasecube.analysis.drawings import log_step, map_of, members_of
 from phasecube.analysis.drawn import Map, Section
 from phasecube.analysis.exact_lines import EXACT, exact_line, fixed_numbers
 from phasecube.analysis.intervals import wilson
 from phasecube.analysis.labels import format_value
 from phasecube.analysis.lr_stability import lr_sensitivity, stable
 from phasecube.analysis.map_lines import MapLine, row_of
+from phasecube.analysis.map_making import log_step, map_of, members_of
 from phasecube.analysis.phase_diagram import Panel, value_map
 from phasecube.engine.errors import StudyError
 
@@ -66,7 +66,8 @@ def stability_section(
         replace(_measured(found, lrs), joined=x is not None and not exact),
         *_exact(exact, lrs),
     )
-    drawn = replace(_map(panel, cells, " ".join(caption), lines), cautions=cautions)
+    drawn = _map(panel, cells, " ".join(caption), lines)
+    drawn = replace(drawn, cautions=(*drawn.cautions, *cautions))
     thresholds = [wanted.stability.loss_above, wanted.stability.converged_below]
     return Section(
         panel.title,

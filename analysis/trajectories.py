@@ -126,7 +126,8 @@ def _plot(
         )
 
     heading = f"{measured} over the steps" + (f", {title}" if title else "")
-    return Plot(f"trajectories_{options.measure}_{place}", heading, caption, whole, figure)
+    name = f"trajectories_{options.measure}_{place}"
+    return Plot(name, heading, caption, whole, figure, fixed=fixed)
 
 
 def _length(found: tuple[np.ndarray, np.ndarray]) -> int:
