@@ -36,5 +36,8 @@ EXPERIMENTS = {
     "length_policy": f"{_HERE}.length_policy:LengthPolicy",
     "planted_outliers": f"{_HERE}.planted_outliers:PlantedOutliers",
     "spectral_law": f"{_HERE}.spectral_law:SpectralLaw",
+    "high_dimensional_regression": (
+        f"{_HERE}.high_dimensional_regression:HighDimensionalRegression"
+    ),
     "zipf_memoriser": f"{_HERE}.zipf_memoriser:ZipfMemoriser",
 }
