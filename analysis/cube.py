@@ -9,17 +9,18 @@ both read values only when they are asked for.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from xarray.backends import BackendArray, BackendEntrypoint
+from xarray.backends import BackendEntrypoint
 from xarray.core import indexing
 
 from phasecube.analysis.caution import Caution, with_cautions
+from phasecube.analysis.chunking import in_chunks
 from phasecube.analysis.cube_files import (
     CUBE,
     PLAN,
@@ -35,6 +36,7 @@ from phasecube.analysis.cube_files import (
     vouched_status,
 )
 from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of, rows_or
+from phasecube.analysis.row_values import RowValues
 from phasecube.analysis.search_facts import search_attrs
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome, Status
@@ -44,9 +46,8 @@ if TYPE_CHECKING:
     from phasecube.sweeps.axis import Axis
     from phasecube.sweeps.plan import Plan
 
-STEPS_PER_CHUNK = 25  # of the cube: one step of one measure is one small file
 ATTEMPTS = 3  # at opening a cube that is replaced meanwhile; then the rows are read
-__all__ = ["CUBE", "PLAN", "SCHEMA_VERSION", "STEPS_PER_CHUNK", "STORE", "RowsBackend", "frame"]
+__all__ = ["CUBE", "PLAN", "SCHEMA_VERSION", "STORE", "RowsBackend", "frame"]
 __all__ += ["is_current", "open_study", "plan_digest", "status_digest"]
 Chunks = dict[str, int] | Literal["auto"] | None
 
@@ -54,16 +55,16 @@ Chunks = dict[str, int] | Literal["auto"] | None
 def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
     """Return the study at `path` as a Dataset over its axes and `step`.
 
-    Values are read from disk when used; with `chunks` they are dask arrays, for cubes
-    larger than memory: "auto" (chunks as on disk) or sizes by dim. A cube.zarr alone can
-    be opened too. Raises StudyError if there is no study.
+    Values are read from disk when used, and no more than is used; with `chunks` they are dask
+    arrays, for cubes larger than memory: "auto" (see `chunking.in_chunks`) or sizes by dim. A
+    cube.zarr alone can be opened too. Raises StudyError if there is no study.
     """
     from phasecube.analysis.cube_store import open_cube
 
     path = Path(path)
     if path.suffix == ".zarr" and path.is_dir():
         cautions = check_whole(path)
-        return _chunked(with_cautions(open_cube(path), cautions), chunks, STEPS_PER_CHUNK)
+        return _chunked(with_cautions(open_cube(path), cautions), chunks)
     check_study(path)
     lacks = ""
     for _ in range(ATTEMPTS):
@@ -75,11 +76,10 @@ def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
         if not state.is_current:
             break
         try:
-            return _chunked(open_cube(path / CUBE, edition), chunks, STEPS_PER_CHUNK)
+            return _chunked(open_cube(path / CUBE, edition), chunks)
         except StudyError:
             continue  # replaced while it was opened
-    # A row holds all its steps: fewer at once would read them again and again.
-    ds = _chunked(xr.open_dataset(path, engine=RowsBackend), chunks, -1)
+    ds = _chunked(xr.open_dataset(path, engine=RowsBackend), chunks)
     if not lacks:
         return ds
     why = f"{path / CUBE} is not whole, {lacks}: the rows were read, which takes longer. "
@@ -87,14 +87,8 @@ def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
     return with_cautions(ds, [Caution("damaged_cube", why)])
 
 
-def _chunked(ds: xr.Dataset, chunks: Chunks, steps: int) -> xr.Dataset:
-    if chunks is None:
-        return ds
-    curves = [n for n, v in ds.data_vars.items() if {"step", "vector_step"} & set(v.dims)]
-    sizes = dict.fromkeys(ds.dims, -1) | {"step": steps} if chunks == "auto" else chunks
-    return ds.assign(
-        {n: ds[n].chunk({d: k for d, k in sizes.items() if d in ds[n].dims}) for n in curves}
-    )
+def _chunked(ds: xr.Dataset, chunks: Chunks) -> xr.Dataset:
+    return ds if chunks is None else in_chunks(ds, chunks)
 
 
 class RowsBackend(BackendEntrypoint):
@@ -136,12 +130,7 @@ def frame(plan: Plan, store: Store, status_RF: npt.NDArray[np.int32]) -> xr.Data
     data: dict[str, xr.Variable] = {}
     dtype = np.dtype(layout.rule.dtype)
     for name in layout.rule.scalars:
-        rows = RowValues(
-            lambda name=name: store.read_scalar(name),  # type: ignore[misc]
-            grid,
-            (len(layout.rule.steps),),
-            dtype,
-        )
+        rows = RowValues(store, grid, name, (len(layout.rule.steps),), dtype)
         attrs = _measure_attrs(layout.measures[name])
         if name in layout.rule.cadences:
             attrs["cadence_steps"] = layout.rule.cadences[name].tolist()
@@ -150,40 +139,12 @@ def frame(plan: Plan, store: Store, status_RF: npt.NDArray[np.int32]) -> xr.Data
         measure = layout.measures[name]
         dim = measure.dim or f"{name}_label"
         coords[dim] = xr.Variable(dim, np.asarray(labels))
-        rows = RowValues(
-            lambda name=name: store.read_vector(name),  # type: ignore[misc]
-            grid,
-            (len(layout.rule.vector_steps), len(labels)),
-            dtype,
-        )
+        recorded = (len(layout.rule.vector_steps), len(labels))
+        rows = RowValues(store, grid, name, recorded, dtype)
         data[name] = _lazy((*grid.dims, "vector_step", dim), rows, _measure_attrs(measure))
     data |= _provenance(plan, grid, status_NF)
     settled = bool((status_NF[:, Status.OUTCOME] != Outcome.NOT_RUN).all())
     return xr.Dataset(data, coords, _attrs(plan, list(data), list(coords), complete=settled))
-
-
-class RowValues(BackendArray):
-    """One measure of all rows, put on the axes when it is read."""
-
-    def __init__(
-        self,
-        read: Callable[[], npt.NDArray[Any]],
-        grid: Grid,
-        inner: tuple[int, ...],
-        dtype: np.dtype[Any],
-    ) -> None:
-        self._read = read
-        self._grid = grid
-        self.shape = grid.shape + inner
-        self.dtype = dtype
-
-    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
-        return indexing.explicit_indexing_adapter(
-            key, self.shape, indexing.IndexingSupport.BASIC, lambda k: self._cells()[k]
-        )
-
-    def _cells(self) -> npt.NDArray[Any]:
-        return self._grid.scatter(rows_or(self._read(), self._grid.rows_N, np.nan), np.nan)
 
 
 def _lazy(dims: tuple[str, ...], rows: RowValues, attrs: dict[str, Any]) -> xr.Variable:

@@ -33,6 +33,11 @@ class Grid:
     def _identity(self) -> bool:
         return self.is_full and bool((np.diff(self.cells_N) == 1).all())
 
+    @cached_property
+    def rows_of_cells(self) -> npt.NDArray[np.int64]:
+        """The store row of each flat cell, -1 where no trial is planned."""
+        return self.scatter(self.rows_N, -1).reshape(-1)
+
     def scatter(self, trials_N: npt.NDArray[Any], fill: Any) -> npt.NDArray[Any]:
         """Return values (trials, ...) as (*shape, ...), `fill` where no trial is planned."""
         if self._identity:

@@ -6,12 +6,17 @@ written again, and a write cost ten times as much. What is written here, zarr re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from phasecube.engine.record import FloatArray
+
+CHECKSUM_BYTES = 4
+EMPTY = 2**64 - 1  # the offset of a chunk that a shard does not hold
 
 
 @cache
@@ -38,7 +43,44 @@ def encode_shard(values_RMS: FloatArray) -> bytes:
     return b"".join(chunks) + _with_checksum(index_M2.tobytes())
 
 
+def read_chunk(path: Path, shape: Sequence[int], dtype: np.dtype[Any]) -> FloatArray:
+    """Return the one chunk that is the file at `path`; ValueError where it is torn."""
+    return _decoded(path.read_bytes(), shape, dtype)
+
+
+def read_of_shard(
+    path: Path, place: int, n_chunks: int, shape: Sequence[int], dtype: np.dtype[Any]
+) -> FloatArray | None:
+    """Return chunk `place` of a shard of `n_chunks`, None where it holds none of that place.
+
+    Only the index and the chunk's own bytes are read; ValueError where one is torn.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - 16 * n_chunks - CHECKSUM_BYTES))
+        index_M2 = np.frombuffer(_checked(file.read()), "<u8").reshape(n_chunks, 2)
+        offset, length = (int(n) for n in index_M2[place])
+        if offset == EMPTY:
+            return None
+        file.seek(offset)
+        return _decoded(file.read(length), shape, dtype)
+
+
+def _decoded(content: bytes, shape: Sequence[int], dtype: np.dtype[Any]) -> FloatArray:
+    values = np.frombuffer(_zstd().decode(_checked(content)), dtype.newbyteorder("<"))
+    return cast(FloatArray, values.reshape(shape).astype(dtype, copy=False))
+
+
+def _checked(content: bytes) -> bytes:
+    import google_crc32c
+
+    body, checksum = content[:-CHECKSUM_BYTES], content[-CHECKSUM_BYTES:]
+    if int(google_crc32c.value(body)) != int.from_bytes(checksum, "little"):
+        raise ValueError("its checksum is another")
+    return body
+
+
 def _with_checksum(content: bytes) -> bytes:
     import google_crc32c
 
-    return content + int(google_crc32c.value(content)).to_bytes(4, "little")
+    return content + int(google_crc32c.value(content)).to_bytes(CHECKSUM_BYTES, "little")

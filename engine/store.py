@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +17,15 @@ import numpy.typing as npt
 
 from phasecube.engine.chunk_codec import encode_chunk, encode_shard
 from phasecube.engine.errors import StoreError
+from phasecube.engine.pack_measure import (
+    REMEDY,
+    StatusArray,
+    chunk_path,
+    mask_scalars,
+    mask_vectors,
+    read_measure,
+    torn,
+)
 from phasecube.engine.record import FloatArray, Outcome, PackRecord, Status
 from phasecube.engine.store_layout import (
     StoreLayout,
@@ -33,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Store", "StoreLayout", "create_store", "extend_store", "write_by_rename"]
 
-StatusArray = npt.NDArray[np.int32]
 N_FIELDS = len(Status)
 
 
@@ -76,8 +83,7 @@ class Store:
         With `packs` only theirs are read, and all others appear not to have run. `n_rows` is
         that of a plan with more rows than the store has yet.
         """
-        status_RF = np.zeros((max(self.n_rows, n_rows or 0), N_FIELDS), np.int32)
-        status_RF[:, Status.STOPPED_AT] = -1
+        status_RF = _not_run(max(self.n_rows, n_rows or 0))
         for number in self._packs_with_status() if packs is None else packs:
             found = self._read_pack_status(number)
             if found is not None:
@@ -145,10 +151,10 @@ class Store:
                 record = self._merged(number, old_RF, record, keep)
         dtype = self._dtype
         shard = encode_shard(record.scalars_RMS.astype(dtype, copy=False))
-        write_by_rename(self._chunk_path("scalars", number), shard)
+        write_by_rename(chunk_path(self.path, "scalars", number), shard)
         for name, values in record.vectors.items():
             chunk = encode_chunk(values.astype(dtype, copy=False))
-            write_by_rename(self._chunk_path(f"vector_{name}", number), chunk)
+            write_by_rename(chunk_path(self.path, f"vector_{name}", number), chunk)
         self._write_pack_status(number, record.status_RF)
 
     def _merged(
@@ -180,10 +186,10 @@ class Store:
         if not status_RF[:, Status.N_RECORDED].any():
             return record
         record.scalars_RMS = self._read("scalars", (rows,), number)
-        self._mask_scalars(record.scalars_RMS, status_RF)
+        mask_scalars(record.scalars_RMS, status_RF, self.layout.rule)
         for name in self.layout.rule.vectors:
             record.vectors[name] = self._read(f"vector_{name}", (rows,), number)
-            self._mask_vectors(record.vectors[name], status_RF)
+            mask_vectors(record.vectors[name], status_RF, self.layout.rule)
         return record
 
     def read_pack_scalar(self, number: int, name: str) -> tuple[StatusArray, FloatArray]:
@@ -191,15 +197,25 @@ class Store:
 
         Of the pack's file only the bytes of this measure are read.
         """
-        rows, rule = self.rows_of(number), self.layout.rule
-        found_KF = self._read_pack_status(number)  # before the data: what it vouches for is there
-        record = PackRecord.empty(self.pack_size, replace(rule, scalars=(), vectors={}))
-        status_KF = record.status_RF if found_KF is None else found_KF
-        values_KS = np.full((self.pack_size, len(rule.steps)), np.nan, self._dtype)
-        if status_KF[:, Status.N_RECORDED].any():
-            values_KS = self._read("scalars", (rows, rule.scalars.index(name)), number)
-            self._mask_scalars(values_KS, status_KF)
-        return status_KF, values_KS
+        rule = self.layout.rule
+        status_KF = self._read_pack_status(number)  # before the data: what it vouches for is there
+        if status_KF is None:
+            status_KF = _not_run(self.pack_size)
+        path = chunk_path(self.path, "scalars", number)
+        if status_KF[:, Status.N_RECORDED].any() and not path.exists():
+            raise StoreError(f"{path} is missing, {REMEDY}")
+        return status_KF, read_measure(self.path, number, name, rule, status_KF)
+
+    def read_pack_measure(self, number: int, name: str) -> FloatArray:
+        """Return a measure of a pack, [K, S] or [K, vector steps, labels], NaN where none stands.
+
+        Of the pack's file only the bytes of this measure are read. A file that is gone holds
+        nothing; a torn one is a StoreError.
+        """
+        status_KF = self._read_pack_status(number)
+        if status_KF is None:
+            status_KF = _not_run(self.pack_size)
+        return read_measure(self.path, number, name, self.layout.rule, status_KF)
 
     def read_digests(self) -> npt.NDArray[np.uint8]:
         """Return uint8 [R, 16], zeros for padding."""
@@ -225,7 +241,7 @@ class Store:
         status_RF = self.read_status()  # before the data: what it vouches for is there
         key = (slice(None), slice(first, first + len(names)), steps)
         values_RMS = self._read("scalars", key)
-        self._mask_scalars(values_RMS, status_RF, steps)
+        mask_scalars(values_RMS, status_RF, self.layout.rule, steps)
         return cast(FloatArray, values_RMS)
 
     def read_vector(self, name: str) -> FloatArray:
@@ -235,7 +251,7 @@ class Store:
             raise StoreError(f"{self.path} has no vector {name!r}; it has {known}")
         status_RF = self.read_status()
         values_RVL: FloatArray = self._read(f"vector_{name}", ())
-        self._mask_vectors(values_RVL, status_RF)
+        mask_vectors(values_RVL, status_RF, self.layout.rule)
         return values_RVL
 
     def torn_packs(self) -> dict[int, str]:
@@ -252,40 +268,21 @@ class Store:
         return torn
 
     def _read(self, name: str, key: tuple[Any, ...], number: int | None = None) -> Any:
-        if number is not None and not self._chunk_path(name, number).exists():
-            raise StoreError(f"{self._chunk_path(name, number)} is missing, {_REMEDY}")
+        if number is not None and not chunk_path(self.path, name, number).exists():
+            raise StoreError(f"{chunk_path(self.path, name, number)} is missing, {REMEDY}")
         try:
             values = self._group[name][key if key else slice(None)]  # type: ignore[index]
         except (ValueError, RuntimeError, OSError, TypeError) as error:
             # zarr's codecs have no common error: crc32c says ValueError, zstd RuntimeError.
             where = f"pack {number} of " if number is not None else ""
-            raise StoreError(f"{where}{self.path}/{name} is torn ({error}), {_REMEDY}") from error
+            raise torn(f"{where}{self.path}/{name}", error) from error
         return np.array(values)
 
-    def _chunk_path(self, name: str, number: int) -> Path:
-        return self.path / name / f"c.{number}.0.0"
 
-    def _mask_scalars(
-        self, values_RxS: FloatArray, status_RF: StatusArray, steps: slice = slice(None)
-    ) -> None:
-        """Make NaN, in place, all that lies past n_recorded; the last dim is the step."""
-        places_S = np.arange(len(self.layout.rule.steps))[steps]
-        past_RS = places_S >= status_RF[:, Status.N_RECORDED, None]
-        np.moveaxis(values_RxS, -1, 1)[past_RS] = np.nan
-
-    def _mask_vectors(self, values_RVL: FloatArray, status_RF: StatusArray) -> None:
-        # A settled row was published after its vectors. A running one vouches for the steps
-        # up to its last record; a row that was reset vouches for nothing.
-        steps = np.concatenate([[-1], self.layout.rule.steps])
-        last_R = np.where(
-            status_RF[:, Status.OUTCOME] == Outcome.NOT_RUN,
-            steps[status_RF[:, Status.N_RECORDED]],
-            np.iinfo(np.int64).max,
-        )
-        values_RVL[self.layout.rule.vector_steps[None, :] > last_R[:, None]] = np.nan
-
-
-_REMEDY = "say `phasecube retry STUDY --torn` to run its trials again"
+def _not_run(n_rows: int) -> StatusArray:
+    status_RF = np.zeros((n_rows, N_FIELDS), np.int32)
+    status_RF[:, Status.STOPPED_AT] = -1
+    return status_RF
 
 
 def _stands(old_RF: StatusArray, new_RF: StatusArray) -> npt.NDArray[np.bool_]:

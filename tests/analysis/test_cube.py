@@ -13,6 +13,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from phasecube.analysis import chunking
 from phasecube.analysis import consolidate as consolidate_module
 from phasecube.analysis.consolidate import consolidate
 from phasecube.analysis.cube import is_current, open_study
@@ -209,15 +210,18 @@ def test_a_writer_that_was_killed_leaves_nothing_behind_for_long(tmp_path: Path)
     assert not leftover.exists() and is_current(tmp_path)
 
 
-def test_slabs_of_any_width_give_the_same_cube(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("chunk_bytes", [1, 100, 2**26])
+@pytest.mark.parametrize("slab_bytes", [1, 3000, 2**29])
+def test_slabs_and_chunks_of_any_size_give_the_same_cube(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slab_bytes: int, chunk_bytes: int
 ) -> None:
     plan = planned(SWEEP, tmp_path)
     fill(plan, tmp_path)
     whole = open_study(consolidate(tmp_path)).load()
     (tmp_path / "cube.zarr").rename(tmp_path / "whole.zarr")
-    monkeypatch.setattr(consolidate_module, "SLAB_BYTES", 1)
-    monkeypatch.setattr(consolidate_module, "STEPS_PER_CHUNK", 7)
+    monkeypatch.setattr(consolidate_module, "SLAB_BYTES", slab_bytes)
+    monkeypatch.setattr(chunking, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(chunking, "STEPS_PER_CHUNK", 7)
     xr.testing.assert_identical(open_study(consolidate(tmp_path)).load(), whole)
 
 
@@ -225,7 +229,7 @@ def test_a_cube_holds_few_files(study: tuple[Path, Plan]) -> None:
     n_files = sum(len(files) for _, _, files in os.walk(study[0] / "cube.zarr"))
     ds = open_study(study[0])
     curves = [n for n, v in ds.data_vars.items() if "step" in v.dims]
-    chunks = -(-ds.sizes["step"] // consolidate_module.STEPS_PER_CHUNK)
+    chunks = -(-ds.sizes["step"] // chunking.STEPS_PER_CHUNK)
     assert n_files <= len(curves) * chunks + 2 * len(ds.variables) + 1
 
 
