@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from phasecube.analysis.caution import cautions_of
 from phasecube.analysis.joined import joined
 from phasecube.analysis.lines import STEPS, recorded
 from phasecube.analysis.phase_diagram import sweep_dims
 from phasecube.analysis.selection import chosen
 from phasecube.analysis.slices import value_at
+from phasecube.analysis.step_bins import Statistic, binned, quantiles
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -27,7 +29,7 @@ __all__ = ["joined", "measures_of", "query"]
 Reduce = Callable[[xr.DataArray, str], xr.DataArray]
 QUANTILE = re.compile(r"q([1-9][0-9]?)")
 STATISTICS: dict[str, Reduce] = {
-    "median": lambda values, dim: values.median(dim),
+    "median": lambda values, dim: _quantile(values, dim, 0.5),
     "mean": lambda values, dim: values.mean(dim),
     "min": lambda values, dim: values.min(dim),
     "max": lambda values, dim: values.max(dim),
@@ -45,6 +47,7 @@ def query(
     reduce: Sequence[tuple[str, str]] = (),
     measures: Sequence[str] = (),
     step: int | None = None,
+    bins: tuple[int, Statistic] | None = None,
 ) -> pd.DataFrame:
     """Return one row a trial, or one a cell of what `reduce` leaves, with a column a measure.
 
@@ -53,20 +56,29 @@ def query(
     sample, n - 1), count, iqr (q75 - q25) or q1 to q99. Several statistics of one axis give a
     column each, another axis is reduced next. Columns say so: val_loss_seed_median.
     measures: scalar or vector, all scalar ones without any. step: the record that counts, by
-    default the last of each trial.
+    default the last of each trial. bins: (bins a decade, statistic of the records in one), a
+    row for each log bin of steps in place of one record, see `step_bins.binned`.
 
     At the last record a trial that diverged, failed or has not ended has no value, unless
-    `outcomes` asks for such: its last record is no result. At `step` every value counts that
-    was recorded there. Missing values (NaN) enter no statistic; `attrs["notes"]` says how many
-    trials lack one and how they ended. Columns: the parameters; `trials` selected in the cell,
-    or `outcome` and `digest` of the trial; the measures, in float64. Only that one record is
-    read, so the table is the same on dask arrays. Raises StudyError naming what there is.
+    `outcomes` asks for such: its last record is no result. At `step` and in bins every value
+    counts that was recorded there. Missing values (NaN) enter no statistic; `attrs["notes"]`
+    says how many trials lack one and how they ended, and what speaks against the study.
+    Columns: the parameters; `trials` selected in the cell, or `outcome` and `digest` of the
+    trial; the measures, in float64. Only what is asked for is read, so the table is the same
+    on dask arrays. Raises StudyError naming what there is.
     """
     names = list(measures) or measures_of(ds)
+    if bins is not None and step is not None:
+        raise StudyError("one record counts, or bins of steps: say step or bins, not both")
     steps_by_axis = _by_axis(ds, names, reduce)
     ds = ds.assign(outcome=ds.outcome.compute())  # one byte a trial, asked again and again
     ds, meant = chosen(ds, select or {}, outcomes)
-    values = {name: _values(ds, meant, name, step, bool(outcomes)) for name in names}
+    if bins is None:
+        values = {name: _values(ds, meant, name, step, bool(outcomes)) for name in names}
+    else:
+        values = {name: _in_bins(ds, meant, name, bins) for name in names}
+        for found in values.values():
+            ds = ds.assign_coords(found.coords)
     columns = dict(values)
     for axis, statistics in steps_by_axis.items():
         columns = {
@@ -78,7 +90,10 @@ def query(
     dims += _shared_labels(columns, dims)
     trials = meant.sum([d for d in sweep_dims(ds) if d in steps_by_axis])
     table = _table(ds, dims, trials, columns, is_reduced=bool(steps_by_axis))
-    table.attrs["notes"] = tuple(_notes(ds, meant, values, step, steps_by_axis))
+    when = "at the last record of each trial" if step is None else f"at step {step:,}"
+    if bins is not None:
+        when = f"{bins[1]} of the records in each of {bins[0]:,} bins of steps a decade"
+    table.attrs["notes"] = tuple(_notes(ds, meant, values, when, steps_by_axis))
     return table
 
 
@@ -105,9 +120,8 @@ def _statistic(name: str) -> Reduce:
 
 
 def _quantile(values: xr.DataArray, dim: str, q: float) -> xr.DataArray:
-    # Cells without any value stay NaN; numpy would warn of each.
-    some = values.notnull().any(dim)
-    return values.where(some, 0.0).quantile(q, dim, skipna=True).drop_vars("quantile").where(some)
+    # One sort for all cells: xarray's quantile that skips NaN takes them one by one.
+    return quantiles(values, dim, (q,)).isel(quantile=0, drop=True)
 
 
 def _by_axis(
@@ -151,6 +165,16 @@ def _values(
         ended = np.where(meant.values, np.uint8(Outcome.DONE), np.uint8(Outcome.NOT_PLANNED))
         ds = ds.assign(outcome=ds.outcome.copy(data=ended))
     found = value_at(ds, measure, step).compute().astype(np.float64)
+    labels = [d for d in found.dims if d not in meant.dims]
+    return found.where(meant).transpose(*meant.dims, *labels)
+
+
+def _in_bins(
+    ds: xr.Dataset, meant: xr.DataArray, measure: str, bins: tuple[int, Statistic]
+) -> xr.DataArray:
+    """Return a measure in log bins of steps, in memory and float64, NaN where no trial is meant."""
+    values, _ = recorded(ds, measure)
+    found = binned(values, *bins).compute().astype(np.float64)
     labels = [d for d in found.dims if d not in meant.dims]
     return found.where(meant).transpose(*meant.dims, *labels)
 
@@ -209,11 +233,10 @@ def _notes(
     ds: xr.Dataset,
     meant: xr.DataArray,
     values: Mapping[str, xr.DataArray],
-    step: int | None,
+    when: str,
     reduced: Mapping[str, Sequence[str]],
 ) -> list[str]:
-    """Return in words what was taken, and which trials have no value of it."""
-    when = "at the last record of each trial" if step is None else f"at step {step:,}"
+    """Return in words what was taken, which trials have no value of it, and all cautions."""
     over = ", then ".join(f"{', '.join(said)} over {axis}" for axis, said in reduced.items())
     notes = [when + (f": {over}" if over else "")]
     lacking: dict[str, list[str]] = {}
@@ -229,4 +252,5 @@ def _notes(
             )
             text = f"no {{}} in {is_lacking.sum():,} of {int(meant.sum()):,} trials: {said}"
             lacking.setdefault(text, []).append(name)
-    return notes + [text.format(", ".join(names)) for text, names in lacking.items()]
+    notes += [text.format(", ".join(names)) for text, names in lacking.items()]
+    return notes + [str(caution) for caution in cautions_of(ds.attrs)]

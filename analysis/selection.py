@@ -17,6 +17,8 @@ from phasecube.engine.record import Outcome
 
 Bools = npt.NDArray[np.bool_]
 N_NAMED = 12  # values that an error lists
+DIGEST = "digest"
+N_DIGESTS = 5  # that an error lists
 
 
 def chosen(
@@ -26,7 +28,8 @@ def chosen(
 
     `select` maps a parameter, or the labels of a vector measure, to a value or a list of
     values of which any will do; text is read as the parameter's type. Numbers match to 1e-9
-    relative, or as the study's tables print them. `outcomes` are names or Outcomes of which
+    relative, or as the study's tables print them. `digest` takes the beginnings of digests,
+    each of one trial, which may stand in several cells. `outcomes` are names or Outcomes of which
     any will do; without any, all planned trials are meant. Nothing is read but coordinates
     and outcomes. Raises StudyError naming what the study has instead.
     """
@@ -34,6 +37,12 @@ def chosen(
     meant = xr.ones_like(ds.outcome, bool)
     for name, wanted in select.items():
         values = list(wanted) if isinstance(wanted, list | tuple | np.ndarray) else [wanted]
+        if name == DIGEST and DIGEST in ds.data_vars:
+            is_asked = _with_digests(ds[DIGEST], values)
+            meant = meant & is_asked
+            for dim in is_asked.dims:
+                masks[dim] &= is_asked.any([d for d in is_asked.dims if d != dim]).values
+            continue
         coord = _coordinate(ds, name, values)
         if coord is None:
             continue
@@ -64,6 +73,25 @@ def outcome_of(name: str | Outcome) -> Outcome:
     return found
 
 
+def _with_digests(digests: xr.DataArray, prefixes: Sequence[Any]) -> xr.DataArray:
+    """Return which cells hold a trial whose digest begins so; StudyError unless each is one."""
+    texts = digests.values.astype(np.dtypes.StringDType())
+    hit = np.zeros(texts.shape, bool)
+    for prefix in prefixes:
+        wanted = str(prefix).strip().lower()
+        if not wanted:
+            raise StudyError("a digest is selected by its beginning, at least one letter of it")
+        begins = np.strings.startswith(texts, wanted)
+        found = np.unique(texts[begins]).tolist()
+        if len(found) != 1:
+            count = f"{len(found):,} trials begin" if found else "no trial of the study begins"
+            listing = "".join(f"\n  {name}" for name in found[:N_DIGESTS])
+            more = "give more of the digest" if found else "`digest` is a column of its tables"
+            raise StudyError(f"{count} with {wanted!r}; {more}{listing}")
+        hit |= begins
+    return xr.DataArray(hit, dims=digests.dims)
+
+
 def matches(name: str, known: npt.NDArray[Any], value: Any) -> Bools:
     """Return where `known` is `value`, of its shape; raise StudyError where it never is."""
     if known.dtype.kind == "b":
@@ -84,6 +112,8 @@ def _coordinate(ds: xr.Dataset, name: str, values: Sequence[Any]) -> xr.DataArra
     """Return the coordinate called `name`, None for a parameter fixed at one of `values`."""
     if name in STEPS:
         raise StudyError(f"{name} is no parameter of a trial; say at which step with step = N")
+    if name == "outcome":
+        raise StudyError("outcome is no parameter; say how trials ended with outcomes, --outcome")
     if name in ds.coords:
         return ds.coords[name]
     if name in ds.dims:

@@ -116,6 +116,31 @@ def test_the_digest_of_a_row_shows_that_trial(
     assert "outcome    done" in records and digest in records
 
 
+def test_a_trial_is_selected_by_the_digest_that_its_row_shows(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = told(capsys, study, "--select", "lr=0.5", "--select", "seed=7", "--measure=train_loss")
+    digest = table.splitlines()[1].split()[3]
+    assert told(capsys, study, "--select", f"digest={digest}", "--measure=train_loss") == table
+
+
+def test_bins_of_steps_are_asked_for_by_their_number_a_decade(
+    study: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = told(
+        *(capsys, study, "--select", "lr=0.5", "--measure", "train_loss"),
+        *("--reduce", "seed:median", "--step", "log:1:min", "--csv", "-"),
+    )
+    rows = rows_of(text)
+    loss = phasecube.open(study).train_loss.sel(lr=0.5)
+    expected = [
+        loss.sel(step=steps).min("step").median("seed").item()
+        for steps in (slice(0, 0), slice(1, 9), slice(10, 99))
+    ]
+    assert [float(r["step_left"]) for r in rows] == [0, 1, 10]
+    assert [float(r["train_loss_seed_median"]) for r in rows] == pytest.approx(expected, rel=1e-7)
+
+
 def test_measures_beyond_the_first_four_are_named(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,6 +174,9 @@ def test_a_large_study_is_read_in_chunks_to_the_same_table(
         (["--reduce", "seed"], "--reduce 'seed' is not AXIS:STAT, as seed:median"),
         (["--reduce", "rows:max"], "cannot reduce 'rows': it is fixed at 8; the axes are lr, seed"),
         (["--step", "soon"], "--step 'soon' is neither last nor a recorded step"),
+        (["--step", "log:x"], "nor bins of steps: log:10, or log:10:median"),
+        (["--step", "log:5:sum"], "no statistic 'sum' of a bin"),
+        (["--select", "digest=zz"], "no trial of the study begins with 'zz'"),
         (["--step", "7"], "the nearest of its 5 records from 0 to 20 are 5 and 10"),
         (["--measure", "lozz"], "recorded no 'lozz'; it has train_loss"),
         (["abcd", "--step", "5"], "abcd names one trial: leave it out to ask for a table"),

@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 from synthetic_study import study_dataset
 
+from phasecube.analysis.caution import Caution, with_cautions
 from phasecube.analysis.query import joined, query
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
@@ -402,3 +405,78 @@ def test_joined_studies_stay_lazy_and_are_the_same() -> None:
     lazy = joined({"a": a.assign(loss=a.loss.chunk(step=1)), "b": b.assign(loss=b.loss.chunk())})
     assert lazy.loss.chunks is not None
     xr.testing.assert_identical(lazy.compute(), joined({"a": a, "b": b}))
+
+
+# Digests, bins of steps and cautions ----------------------------------------------------
+
+
+def with_hex(ds: xr.Dataset) -> xr.Dataset:
+    digests = np.array([f"{i:02x}{'0' * 30}" for i in range(40)], np.dtypes.StringDType())
+    return ds.assign(digest=(("lr", "size", "seed"), digests.reshape(SHAPE)))
+
+
+@given(st.integers(0, 39), st.integers(2, 32))
+def test_the_beginning_of_a_digest_selects_its_trial(trial: int, letters: int) -> None:
+    digest = f"{trial:02x}{'0' * 30}"
+    table = query(with_hex(study()), select={"digest": digest[:letters].upper()})
+    assert table.digest.tolist() == [digest]
+    assert table.loss.item() == np.float64(LOSS[np.unravel_index(trial, SHAPE)][-1])
+
+
+def test_of_several_digests_any_will_do_and_parameters_must_hold_too() -> None:
+    ds = with_hex(study())
+    assert query(ds, select={"digest": ["00", "27"]}).digest.str[:2].tolist() == ["00", "27"]
+    assert query(ds, select={"digest": ["00", "27"], "seed": 4}).digest.str[:2].tolist() == ["27"]
+
+
+def test_a_trial_that_stands_in_two_cells_is_selected_in_both() -> None:
+    ds = with_hex(study())
+    ds.digest[0, 0, 3] = ds.digest[0, 0, 0]
+    assert query(ds, select={"digest": "00"}).seed.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "message"),
+    [
+        ("0", r"16 trials begin with '0'; give more of the digest\n  000"),
+        ("ff", "no trial of the study begins with 'ff'"),
+        ("  ", "at least one letter"),
+    ],
+)
+def test_a_digest_that_is_of_no_trial_or_of_several_is_refused(prefix: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        query(with_hex(study()), select={"digest": prefix})
+
+
+def test_an_outcome_among_the_parameters_is_told_where_it_belongs() -> None:
+    with pytest.raises(StudyError, match="--outcome"):
+        query(study(), select={"outcome": "done"})
+
+
+def test_bins_of_steps_have_a_row_each_for_every_cell() -> None:
+    table = query(study(), bins=(1, "max"), reduce=[("seed", "median")], measures=["loss"])
+    columns = ["lr", "width", "depth", "step_bin", "step_left", "step_right", "n_records"]
+    assert list(table.columns) == [*columns, "small", "trials", "loss_seed_median"]
+    assert len(table) == 4 * 2 * 2 and table.n_records.tolist() == [1, 3] * 8
+    expected = np.median(LOSS[..., 1:].astype("f8").max(-1), axis=2).ravel()
+    assert table[table.step_left == 10].loss_seed_median.tolist() == expected.tolist()
+    assert table.attrs["notes"][0].startswith("max of the records in each of 1 bins of steps")
+
+
+def test_in_bins_a_trial_that_diverged_later_counts() -> None:
+    outcome = np.full(SHAPE, Outcome.DONE)
+    outcome[0, 0, 0] = Outcome.DIVERGED
+    n_recorded = np.full(SHAPE, 4)
+    n_recorded[0, 0, 0] = 2
+    table = query(study(outcome, n_recorded), bins=(1, "last"), measures=["loss"])
+    assert table.loss[1] == np.float64(LOSS[0, 0, 0, 1])
+
+
+def test_a_step_and_bins_exclude_each_other() -> None:
+    with pytest.raises(StudyError, match="not both"):
+        query(study(), step=10, bins=(10, "mean"))
+
+
+def test_what_speaks_against_a_study_stands_among_the_notes() -> None:
+    ds = with_cautions(study(), [Caution("damaged_cube", "read from the rows")])
+    assert query(ds).attrs["notes"][-1] == "damaged_cube: read from the rows"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from phasecube.engine.errors import StudyError
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
+
+    from phasecube.analysis.step_bins import Statistic
 
 N_SHOWN_ROWS = 50
 N_SHOWN_MEASURES = 4
@@ -37,7 +40,7 @@ def show_query(arguments: argparse.Namespace) -> int:
             "--select, --outcome, --reduce, --measure, --step and --csv to see that trial"
         )
     select, reductions = _selected(arguments.select), _reductions(arguments.reduce)
-    step = _step(arguments.step)
+    step, bins = _step(arguments.step)
     ds = _opened(arguments.study)
     measures = arguments.measure or measures_of(ds)
     left_out: list[str] = []
@@ -50,6 +53,7 @@ def show_query(arguments: argparse.Namespace) -> int:
         reduce=reductions,
         measures=measures,
         step=step,
+        bins=bins,
     )
     notes = list(table.attrs["notes"])
     if left_out:
@@ -121,13 +125,21 @@ def _reductions(given: list[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _step(text: str | None) -> int | None:
+def _step(text: str | None) -> tuple[int | None, tuple[int, Statistic] | None]:
+    """Return the step that counts (None: the last), or the bins: how many a decade, and of what."""
     if text is None or text == "last":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise StudyError(f"--step {text!r} is neither last nor a recorded step, as 100") from None
+        return None, None
+    if text.startswith("log:"):
+        per_decade, _, statistic = text.removeprefix("log:").partition(":")
+        if per_decade.isdecimal():
+            return None, (int(per_decade), cast("Statistic", statistic or "mean"))
+    else:
+        with suppress(ValueError):
+            return int(text), None
+    raise StudyError(
+        f"--step {text!r} is neither last nor a recorded step, as 100, nor bins of steps: log:10, "
+        "or log:10:median"
+    )
 
 
 def _counts(ds: xr.Dataset) -> str:
