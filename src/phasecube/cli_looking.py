@@ -25,7 +25,8 @@ def add_looking(command: Command) -> None:
     asked = show.add_argument_group("a table of measures: any of these asks for one")
     asked.add_argument(
         "--select", action="append", default=[], metavar="NAME=VALUE",
-        help="trials with this parameter; of one name any value will do; may be repeated",
+        help="trials with this parameter (digest=ab12: that trial); of one name any value will do; "
+        "may be repeated",
     )  # fmt: skip
     asked.add_argument(
         "--outcome", action="append", default=[], metavar="NAME",
@@ -39,7 +40,10 @@ def add_looking(command: Command) -> None:
         "--measure", action="append", default=[], metavar="NAME",
         help="what is shown (default: the first four scalar measures); may be repeated",
     )  # fmt: skip
-    asked.add_argument("--step", metavar="last|N", help="the record that counts (default: last)")
+    asked.add_argument(
+        "--step", metavar="last|N|log:N", help="the record that counts (default: last), or a row "
+        "for each of N bins of steps a decade, of the mean (log:10:max: of another statistic)",
+    )  # fmt: skip
     asked.add_argument("--csv", metavar="FILE", help="all rows, all digits; - prints them")
 
 
