@@ -1,4 +1,4 @@
-"""What `status`, `watch` and `show` can be told on the command line."""
+"""What `status`, `watch`, `show` and `serve` can be told on the command line."""
 
 from __future__ import annotations
 
@@ -45,6 +45,25 @@ def add_looking(command: Command) -> None:
         "for each of N bins of steps a decade, of the mean (log:10:max: of another statistic)",
     )  # fmt: skip
     asked.add_argument("--csv", metavar="FILE", help="all rows, all digits; - prints them")
+
+    serve = command("serve", "serving:serve", "live maps of a study in your browser")
+    _study(serve)
+    serve.add_argument(
+        "--port", type=int, default=5006, metavar="N", help="0: any that is free (default 5006)"
+    )
+    serve.add_argument("--address", default="127.0.0.1", help="default: this machine alone")
+    serve.add_argument(
+        "--refresh", type=_seconds, default=5.0, metavar="SECONDS",
+        help="how often the study is looked at (default 5)",
+    )  # fmt: skip
+    serve.add_argument("--no-browser", dest="browser", action="store_false", help="open none")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0.1 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"takes seconds from 0.1 on, got {text}")
+    return value
 
 
 def _study(parser: argparse.ArgumentParser) -> None:
