@@ -39,5 +39,6 @@ EXPERIMENTS = {
     "high_dimensional_regression": (
         f"{_HERE}.high_dimensional_regression:HighDimensionalRegression"
     ),
+    "random_features": f"{_HERE}.random_features:RandomFeatures",
     "zipf_memoriser": f"{_HERE}.zipf_memoriser:ZipfMemoriser",
 }

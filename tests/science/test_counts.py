@@ -32,6 +32,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("language_model", {**SMALL, "width": 12, "heads": 3, "position": "learned"}),
     ("language_model", {**SMALL, "width": 64, "parametrization": "mup", "qk_norm": True}),
     ("high_dimensional_regression", {"dimension": 7, "rows": 5}),
+    ("random_features", {"features": 4, "rows": 0, "coordinates": 9}),
+    ("random_features", {"features": 4, "rows": 6, "coordinates": 9}),
 ]
 WITH_COUNTS = [name for name in EXPERIMENTS if counts_of(load_experiment(name, Path()))]
 
