@@ -70,7 +70,8 @@ class RandomFeatures(Experiment[RandomFeaturesParams]):
     regression on W's N features, whose test error is known from the two spectra alone:
     `predicted_error`, after endless training. Without noise and ridge it falls as the smaller of
     N and P to the power -(a - 1). The largest eigenvalue of the features is about 1 for many
-    features and rows, and some times that for few: a rate above 2 over it diverges without momentum.
+    features and rows, and some times that for few: without momentum a rate above 2 over it
+    diverges.
 
     Reference: Simon, Karkada, Ghosh & Belkin 2023, arXiv:2311.14646; docs/scaling-experiments.md.
     """
