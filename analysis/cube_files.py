@@ -180,7 +180,7 @@ def check_whole(cube: Path) -> tuple[Caution, ...]:
         f"{cube.name} has schema version {attrs['schema_version']}, which lists no files: a file "
         "that was lost reads as NaN. `phasecube report` on its study writes it anew"
     )
-    return (Caution("older_schema", why),)
+    return (Caution("older_cube", why),)
 
 
 def vouched_status(

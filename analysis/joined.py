@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from phasecube.analysis.caution import ATTR, Caution, cautions_of, with_cautions
 from phasecube.analysis.lines import STEPS
 from phasecube.analysis.phase_diagram import sweep_dims
 from phasecube.engine.errors import StudyError
@@ -32,10 +33,13 @@ def joined(studies: Mapping[str, xr.Dataset]) -> xr.Dataset:
     The values of an axis, the steps and the labels are the union of the studies'; a cell that
     a study has not is NaN, with the outcome NOT_PLANNED. `attrs["conflicts"]` lists in words
     in what the studies differ: experiment, version, fixed parameters, steps, measures, units.
-    Fixed parameters that differ are coordinates along `study`; `attrs["fixed"]` keeps those
-    that do not. `n_recorded` counts on the common steps: between its own records a study's
-    measure is NaN, which `sustained` onsets take for a failure. `run` counts in the
-    `runs.jsonl` of each study. Studies opened with `chunks` stay lazy, others are read.
+    What of it makes numbers hard to compare is a caution too (`caution.cautions_of(attrs)`), as
+    are trials that have not ended, several engines, cubes of several schemas, and whatever a
+    study brings of its own. Fixed parameters that differ are coordinates along `study`;
+    `attrs["fixed"]` keeps those that do not. `n_recorded` counts on the common steps: between
+    its own records a study's measure is NaN, which `sustained` onsets take for a failure.
+    `run` counts in the `runs.jsonl` of each study. Studies opened with `chunks` stay lazy,
+    others are read.
 
     Raises StudyError for fewer than two studies, an axis that not all have, and a zip whose
     values differ.
@@ -48,6 +52,7 @@ def joined(studies: Mapping[str, xr.Dataset]) -> xr.Dataset:
     parts = {name: _near_values_as_one(ds, parts, dims) for name, ds in parts.items()}
     indexes = _unions(parts)
     conflicts, told_apart, shared = _conflicts(parts)
+    cautions = [Caution(kind, text) for kind, text in conflicts if kind] + _cautions(parts)
     grids = _with_all_names({name: _on_grid(ds, indexes) for name, ds in parts.items()})
     found = xr.concat(
         [grids[name] for name in parts],
@@ -68,8 +73,48 @@ def joined(studies: Mapping[str, xr.Dataset]) -> xr.Dataset:
             found[name].attrs.pop("cadence_steps", None)
     found.attrs["fixed"] = json.dumps(shared, sort_keys=True)
     found.attrs["complete"] = min(int(ds.attrs.get("complete", 0)) for ds in parts.values())
-    found.attrs["conflicts"] = conflicts
+    found.attrs["conflicts"] = [text for _, text in conflicts]
+    found.attrs.pop(ATTR, None)  # each study's, named for it below
+    return with_cautions(found, cautions)
+
+
+def _cautions(parts: Mapping[str, xr.Dataset]) -> list[Caution]:
+    """Return what speaks against the studies themselves, each named."""
+    found = [
+        Caution(c.name, f"{name}: {c.message}")
+        for name, ds in parts.items()
+        for c in cautions_of(ds.attrs)
+    ]
+    versions = {n: ds.attrs.get("schema_version") for n, ds in parts.items()}
+    schemas = {n: v for n, v in versions.items() if v is not None}
+    if len(set(schemas.values())) > 1:
+        said = ", ".join(f"{n} of schema {v}" for n, v in schemas.items())
+        why = f"cubes of several schemas: {said}; open the studies themselves, or write them anew"
+        found.append(Caution("several_schemas", why))
+    engines = {n: _engines(ds) for n, ds in parts.items() if "engine" in ds}
+    if len({engine for ran in engines.values() for engine in ran}) > 1:
+        said = "; ".join(f"{n} on {', '.join(ran) or 'none'}" for n, ran in engines.items())
+        why = f"trained by several engines, whose numbers differ by rounding: {said}"
+        found.append(Caution("several_engines", why))
+    for name, ds in parts.items():
+        outcome = ds.outcome.values
+        waiting, planned = (
+            (outcome == Outcome.NOT_RUN).sum(),
+            (outcome != Outcome.NOT_PLANNED).sum(),
+        )
+        if waiting:
+            why = (
+                f"{name}: {waiting:,} of {planned:,} trials have not ended; it stands for the rest"
+            )
+            found.append(Caution("half_a_study", why))
     return found
+
+
+def _engines(ds: xr.Dataset) -> list[str]:
+    """Return the engines of the trials that have run, in words."""
+    ran = ~ds.outcome.isin([Outcome.NOT_RUN, Outcome.NOT_PLANNED]).values
+    codes = np.unique(ds.engine.transpose(*ds.outcome.dims).values[ran])
+    return [Engine(int(c)).name.lower() for c in codes if c != Engine.NONE]
 
 
 def _check_axes(parts: Mapping[str, xr.Dataset]) -> None:
@@ -166,22 +211,26 @@ def _with_all_names(grids: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
 
 def _conflicts(
     parts: Mapping[str, xr.Dataset],
-) -> tuple[list[str], dict[str, list[Any]], dict[str, Any]]:
-    """Return what differs in words, parameters by study where all are plain, and what is fixed."""
-    said: list[str] = []
+) -> tuple[list[tuple[str, str]], dict[str, list[Any]], dict[str, Any]]:
+    """Return what differs, parameters by study where all are plain, and what is fixed.
 
-    def compare(what: str, values: Mapping[str, Any]) -> None:
+    What differs is (name of the caution, words); of fixed parameters there is no caution, to
+    compare them is what studies are joined for.
+    """
+    said: list[tuple[str, str]] = []
+
+    def compare(kind: str, what: str, values: Mapping[str, Any]) -> None:
         if any(v != next(iter(values.values())) for v in values.values()):
-            said.append(f"{what}: {', '.join(f'{n} = {v}' for n, v in values.items())}")
+            said.append((kind, f"{what}: {', '.join(f'{n} = {v}' for n, v in values.items())}"))
 
     for attr in ("experiment", "experiment_version"):
         there = {n: ds.attrs[attr] for n, ds in parts.items() if attr in ds.attrs}
-        compare(attr.replace("_", " "), there)
+        compare(f"{attr}s_differ", attr.replace("_", " "), there)
     fixed = {n: _fixed(ds) for n, ds in parts.items()}
     told_apart, shared = {}, {}
     for name in sorted({p for f in fixed.values() for p in f}):
         values = {n: f.get(name, "not fixed") for n, f in fixed.items()}
-        compare(f"fixed {name}", values)
+        compare("", f"fixed {name}", values)
         first = next(iter(values.values()))
         if all(v == first for v in values.values()):
             shared[name] = first
@@ -191,13 +240,14 @@ def _conflicts(
         grids = {n: ds[dim].values.tolist() for n, ds in parts.items() if dim in ds.coords}
         if any(g != next(iter(grids.values())) for g in grids.values()):
             records = {n: f"{len(g)} records from {g[0]} to {g[-1]}" for n, g in grids.items()}
-            said.append(f"{dim}: {', '.join(f'{n} has {r}' for n, r in records.items())}")
+            text = f"{dim}: {', '.join(f'{n} has {r}' for n, r in records.items())}"
+            said.append(("steps_differ", text))
     for name in dict.fromkeys(str(n) for ds in parts.values() for n in ds.data_vars):
         have = [n for n, ds in parts.items() if name in ds]
         if len(have) < len(parts):
-            said.append(f"{name}: in {', '.join(have)} only")
-        for attr in ("units", "cadence_steps"):
-            compare(f"{attr} of {name}", {n: parts[n][name].attrs.get(attr) for n in have})
+            said.append(("measures_differ", f"{name}: in {', '.join(have)} only"))
+        for kind, attr in (("units_differ", "units"), ("cadences_differ", "cadence_steps")):
+            compare(kind, f"{attr} of {name}", {n: parts[n][name].attrs.get(attr) for n in have})
     return said, told_apart, shared
 
 

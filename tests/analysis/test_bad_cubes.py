@@ -99,7 +99,7 @@ def edit(cube: Path, **attributes: object) -> None:
 def test_a_cube_of_an_older_schema_opens_alone_with_a_caution(study: Path) -> None:
     edit(study / "cube.zarr", schema_version=1, files=None)
     alone = open_study(study / "cube.zarr")
-    assert names(alone) == ["older_schema"]
+    assert names(alone) == ["older_cube"]
     assert np.array_equal(alone.train_loss, rows_of(study).train_loss)
 
 

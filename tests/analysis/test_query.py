@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic_study import study_dataset
 
-from phasecube.analysis.caution import Caution, with_cautions
+from phasecube.analysis.caution import Caution, cautions_of, with_cautions
 from phasecube.analysis.query import joined, query
 from phasecube.engine.errors import StudyError
-from phasecube.engine.record import Outcome
+from phasecube.engine.record import Engine, Outcome
 
 LR = [float(v) for v in np.geomspace(1e-4, 1e-2, 4)]  # the second is 0.000464158883361278
 STEPS = [0, 10, 20, 40]
@@ -405,6 +405,55 @@ def test_joined_studies_stay_lazy_and_are_the_same() -> None:
     lazy = joined({"a": a.assign(loss=a.loss.chunk(step=1)), "b": b.assign(loss=b.loss.chunk())})
     assert lazy.loss.chunks is not None
     xr.testing.assert_identical(lazy.compute(), joined({"a": a, "b": b}))
+
+
+def cautions(ds: xr.Dataset) -> dict[str, str]:
+    return {c.name: c.message for c in cautions_of(ds.attrs)}
+
+
+def test_joined_studies_that_are_alike_have_no_caution() -> None:
+    a, b = part([0.1], [0], width=16), part([0.1], [0], width=32)
+    assert "cautions" not in joined({"a": a, "b": b}).attrs
+
+
+def test_conflicts_that_make_numbers_hard_to_compare_are_cautions() -> None:
+    a, b = part([0.1], [0]), part([0.1], [0], [0, 5])
+    b.attrs |= {"experiment": "ridge", "experiment_version": 2}
+    b["extra"] = b.loss.copy()
+    b.loss.attrs |= {"units": "nat", "cadence_steps": [0]}
+    assert list(cautions(joined({"a": a, "b": b}))) == [
+        *("experiments_differ", "experiment_versions_differ", "steps_differ"),
+        *("units_differ", "cadences_differ", "measures_differ"),
+    ]
+
+
+def test_a_half_written_study_is_named_in_a_join_and_in_its_queries() -> None:
+    a, b = part([0.1], [0, 1]), part([0.1], [0, 1])
+    b.outcome[0, 1] = Outcome.NOT_RUN
+    both = joined({"a": a, "b": b})
+    assert cautions(both)["half_a_study"].startswith("b: 1 of 2 trials have not ended")
+    assert any(note.startswith("half_a_study: b") for note in query(both).attrs["notes"])
+
+
+def test_several_engines_and_schemas_are_named_in_a_join() -> None:
+    a, b = part([0.1], [0, 1]), part([0.1], [0, 1])
+    b.engine[0, 1] = Engine.SEQUENTIAL
+    a.attrs["schema_version"], b.attrs["schema_version"] = 1, 2
+    found = cautions(joined({"a": a, "b": b}))
+    assert found["several_engines"].endswith("a on vmap_forward; b on vmap_forward, sequential")
+    assert "a of schema 1, b of schema 2" in found["several_schemas"]
+    b.outcome[0, 1] = Outcome.NOT_RUN  # what has not run was trained by no engine
+    assert "several_engines" not in cautions(joined({"a": a, "b": b}))
+
+
+def test_what_speaks_against_one_study_is_said_of_the_join_by_its_name() -> None:
+    a = with_cautions(part([0.1], [0]), [Caution("lost_records", "3 packs")])
+    assert cautions(joined({"a": a, "b": part([0.1], [0])})) == {"lost_records": "a: 3 packs"}
+    same = joined({"a": a, "b": a})
+    assert [str(c) for c in cautions_of(same.attrs)] == [
+        "lost_records: a: 3 packs",
+        "lost_records: b: 3 packs",
+    ]
 
 
 # Digests, bins of steps and cautions ----------------------------------------------------
