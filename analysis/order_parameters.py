@@ -13,6 +13,7 @@ from enum import IntEnum
 import numpy as np
 import xarray as xr
 
+from phasecube.analysis.last_record import value_at_place
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -199,7 +200,7 @@ def final_value(ds: xr.Dataset, measure: str) -> xr.DataArray:
     if bool((last.where(in_order, end) == end).all()):
         final = values.isel(step=-1, drop=True)
     else:
-        final = values.isel(step=last.compute()).drop_vars("step")
+        final = value_at_place(values, "step", last.where(in_order, -1).astype(np.int64))
     return final.where(in_order).assign_attrs(values.attrs)
 
 

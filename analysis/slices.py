@@ -15,6 +15,7 @@ import xarray as xr
 from phasecube.analysis.findings import line_found
 from phasecube.analysis.intervals import bootstrap
 from phasecube.analysis.labels import in_words, name_and_unit
+from phasecube.analysis.last_record import last_value
 from phasecube.analysis.lines import (
     MAX_PLOTS,
     Bundle,
@@ -82,13 +83,10 @@ def value_at(ds: xr.Dataset, measure: str, step: int | None) -> xr.DataArray:
     end = values.isel({dim: -1}, drop=True).compute()
     if bool((end.notnull() | ~in_order).all()):
         return end.where(in_order).assign_attrs(values.attrs)
-    place_S = xr.DataArray(np.arange(values.sizes[dim]), dims=dim)
-    if values.chunks is not None:
-        place_S = place_S.chunk({dim: values.chunksizes[dim]})
     # A measure of a rarer cadence has no value at the records between.
-    last = place_S.where(values.notnull(), 0).max(dim)
-    final = values.isel({dim: last.compute()}).drop_vars(dim)
-    return final.where(in_order).assign_attrs(values.attrs)
+    n_records = ds.n_recorded if dim == "step" else values.sizes[dim]
+    last = last_value(values, dim, in_order * n_records)
+    return last.where(in_order).assign_attrs(values.attrs)
 
 
 def power_law(x: Floats, y: Floats, *, confidence: float = 0.95) -> PowerLaw | None:

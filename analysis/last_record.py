@@ -1,0 +1,89 @@
+"""The last value of every trial, whichever record it stands at, read in blocks of steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from phasecube.analysis.chunking import TASK_BYTES
+
+Array = npt.NDArray[Any]
+
+
+def last_value(values: xr.DataArray, dim: str, n_records: xr.DataArray | int) -> xr.DataArray:
+    """Return the last value along `dim` that is not NaN, in memory, NaN where there is none.
+
+    `n_records`: how many records of a trial can hold a value that matters; of a trial with 0 the
+    value may be any or NaN. Of NumPy arrays no block is read that no trial needs.
+    """
+    if values.chunks is not None:
+        return _by_dask(values, dim)
+    like = values.isel({dim: 0}, drop=True)
+    found = like.copy(data=np.full(like.shape, np.nan, values.dtype))
+    reach = np.asarray(xr.DataArray(n_records).broadcast_like(like).transpose(*like.dims))
+    axis = values.get_axis_num(dim)
+    for block in _blocks_from_the_end(values, dim):
+        if (np.isnan(found.values) & (reach > block.start)).any():
+            last = _last(values.isel({dim: block}).values, axis)
+            found.values = np.where(np.isnan(found.values), last, found.values)
+    return found
+
+
+def value_at_place(values: xr.DataArray, dim: str, place: xr.DataArray) -> xr.DataArray:
+    """Return each trial's value at its own place along `dim`, in memory; NaN for a place of -1."""
+    like = values.isel({dim: 0}, drop=True)
+    at = np.asarray(place.broadcast_like(like).transpose(*like.dims))
+    if values.chunks is not None:
+        position = xr.DataArray(np.arange(values.sizes[dim]), dims=dim)
+        position = position.chunk({dim: values.chunksizes[dim]})
+        here = (position == like.astype(np.int64).copy(data=at)).transpose(*values.dims)
+        return _by_dask(values.where(here), dim)
+    axis = values.get_axis_num(dim)
+    found = np.full(like.shape, np.nan, values.dtype)
+    for block in _blocks_from_the_end(values, dim):
+        here = (at >= block.start) & (at < block.stop)
+        if here.any():
+            read = np.moveaxis(values.isel({dim: block}).values, axis, -1)
+            found[here] = read[here, at[here] - block.start]
+    return like.copy(data=found)
+
+
+def _by_dask(values: xr.DataArray, dim: str) -> xr.DataArray:
+    """Return the last value that is not NaN; a worker sends one value of a block."""
+    import dask.array as da
+
+    axis = values.get_axis_num(dim)
+    last = da.reduction(  # type: ignore[no-untyped-call]
+        values.data,
+        chunk=_of_axis,
+        aggregate=_of_axis,
+        axis=axis,
+        dtype=values.dtype,
+        meta=np.empty((0,) * (values.ndim - 1), values.dtype),
+    )
+    return values.isel({dim: 0}, drop=True).copy(data=last.compute())
+
+
+def _of_axis(block: Array, axis: tuple[int, ...], keepdims: bool) -> Array:
+    last = _last(block, axis[0])
+    return np.expand_dims(last, axis[0]) if keepdims else last
+
+
+def _last(values: Array, axis: int) -> Array:
+    is_there = np.flip(~np.isnan(values), axis)
+    at = values.shape[axis] - 1 - np.argmax(is_there, axis, keepdims=True)
+    return np.take_along_axis(values, at, axis).squeeze(axis)
+
+
+def _blocks_from_the_end(values: xr.DataArray, dim: str) -> Iterator[slice]:
+    """Return slices of steps, the last first: as on disk, or TASK_BYTES of what is in memory."""
+    axis, n = values.get_axis_num(dim), values.sizes[dim]
+    on_disk = values.encoding.get("chunks", ())
+    one_step = max(1, values.nbytes // max(1, n))
+    side = on_disk[axis] if len(on_disk) == values.ndim else max(1, TASK_BYTES // one_step)
+    for stop in range(n, 0, -side):
+        yield slice(max(0, stop - side), stop)
