@@ -35,6 +35,7 @@ from phasecube.analysis.cube_files import (
     status_digest,
     vouched_status,
 )
+from phasecube.analysis.digest_words import DIGEST, words_of_bytes
 from phasecube.analysis.grid import Grid, as_coordinate, derived_coordinates, grid_of, rows_or
 from phasecube.analysis.row_values import RowValues
 from phasecube.analysis.search_facts import search_attrs
@@ -159,9 +160,7 @@ def _status_of_trials(grid: Grid, status_RF: npt.NDArray[np.int32]) -> npt.NDArr
 
 
 def _provenance(plan: Plan, grid: Grid, status_NF: npt.NDArray[np.int32]) -> dict[str, xr.Variable]:
-    digests_N = np.array(
-        [bytes(d).hex() for d in np.ascontiguousarray(plan.digests)], np.dtypes.StringDType()
-    )
+    digests = words_of_bytes(grid.scatter(plan.digests, 0))
     fields: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         "outcome": (
             status_NF[:, Status.OUTCOME].astype(np.uint8),
@@ -188,12 +187,13 @@ def _provenance(plan: Plan, grid: Grid, status_NF: npt.NDArray[np.int32]) -> dic
             -1,
             {"long_name": "line of runs.jsonl that says commit, versions and hardware"},
         ),
-        "digest": (digests_N, "", {"long_name": "identity of the trial"}),
     }
-    return {
+    found = {
         name: xr.Variable(grid.dims, grid.scatter(values, fill), attrs)
         for name, (values, fill, attrs) in fields.items()
     }
+    found[DIGEST] = xr.Variable(grid.dims, digests, {"long_name": "identity of the trial"})
+    return found
 
 
 def _flags(flags: type[Outcome] | type[Engine]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import xarray as xr
 from zarr.storage import LocalStore
 
 from phasecube.analysis.cube_files import FILES, Edition, edition_of
+from phasecube.analysis.digest_words import DIGEST, of_fixed_width
 from phasecube.engine.errors import StudyError
 
 if TYPE_CHECKING:
@@ -96,4 +97,6 @@ def as_opened(ds: xr.Dataset) -> xr.Dataset:
         else coord
         for name, coord in ((name, ds.coords[name].variable) for name in names)
     }
+    if DIGEST in ds:
+        ds = ds.assign({DIGEST: of_fixed_width(ds[DIGEST].variable)})
     return ds.drop_vars(names).assign_coords(coords)

@@ -288,3 +288,15 @@ def test_a_derived_parameter_is_a_coordinate_over_the_axes_it_varies_along(tmp_p
     fraction = open_study(tmp_path).train_fraction
     assert fraction.dims == ("c", "modulus")
     assert fraction.sel(c=2.0, modulus=13).item() == pytest.approx(2 * np.log(13) / 13)
+
+
+@pytest.mark.parametrize("is_consolidated", [False, True])
+def test_a_cube_can_be_masked_whole(tmp_path: Path, is_consolidated: bool) -> None:
+    plan = planned(SWEEP, tmp_path)
+    fill(plan, tmp_path)
+    if is_consolidated:
+        consolidate(tmp_path)
+    ds = open_study(tmp_path)
+    done = ds.where(ds.outcome == Outcome.DONE)
+    assert {str(d) for d in np.ravel(done.digest.values)} == {bytes(d).hex() for d in plan.digests}
+    assert done.train_loss.notnull().all()
