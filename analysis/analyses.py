@@ -83,6 +83,7 @@ class Request:
 _RULE_OPTIONS = {f.name for f in fields(GrokkingRule)}
 _STABILITY_OPTIONS = {f.name for f in fields(StabilityRule)}
 _ENTROPY_OPTIONS = {f.name for f in fields(EntropyRule)}
+_LISTS = ("average", "best_over", "approaches")
 _VALIDATE = TypeAdapter(Request)
 
 
@@ -100,7 +101,7 @@ def request(kind: str, options: Mapping[str, Any]) -> Request:
             f"the analysis {kind} does not take {', '.join(unknown)}; "
             f"it takes {', '.join(sorted(ANALYSES[kind]))}"
         )
-    for name in ("over", "measures", "exact", "reference", "parameters"):
+    for name in ("over", "measures", "exact", "reference", "parameters", *_LISTS):
         if isinstance(given.get(name), str):
             given[name] = [given[name]]
     if kind in PLOT_KINDS:

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 _MAP = frozenset({"title", "x", "y", "over", "select"})
+# Which rows of a study a law is fitted to.
+_ROWS = frozenset(
+    {
+        *("title", "measure", "features", "by", "select", "step", "records", "from_step"),
+        *("average", "best_over", "count", "flop", "resamples", "at"),
+    }
+)
 
 ANALYSES: Mapping[str, frozenset[str]] = {
     "grokking": _MAP
@@ -42,9 +49,8 @@ ANALYSES: Mapping[str, frozenset[str]] = {
         {"title", "measure", "x", "by", "lr", "over", "select", "tail", "scale"}
     ),
     "search": frozenset({"title"}),
-    "scaling_law": frozenset(
-        {"title", "measure", "features", "law", "by", "select", "step", "resamples", "best_over"}
-    ),
+    "scaling_law": _ROWS | {"law"},
+    "compute_optimal": _ROWS | {"approaches"},
     "lineage": frozenset({"title", "measure", "goal", "parameters", "select", "scale"}),
     "boundary_dimension": frozenset(
         {
@@ -53,6 +59,19 @@ ANALYSES: Mapping[str, frozenset[str]] = {
         }
     ),
     "refined_boundary": frozenset({"title", "x", "y", "question", "reference", "exact"}),
+    "boundary_law": frozenset(
+        {
+            *("title", "measure", "x", "against", "by", "over", "select", "quantity", "rows"),
+            *("label", "loss_above", "converged_below", "tail", "threshold", "above"),
+            *("sustained", "yes", "exponent"),
+        }
+    ),
+    "finite_size": frozenset(
+        {
+            *("title", "measure", "x", "size", "over", "select", "threshold", "above", "label"),
+            *("loss_above", "converged_below", "tail", "beta", "resamples", "expected"),
+        }
+    ),
     "entropy_law": frozenset(
         {
             *("title", "by", "over", "select", "reward", "entropy", "early", "collapse"),
@@ -91,7 +110,8 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "lr_transfer": ("measure", "x"),
     "boundary_dimension": ("measure", "x", "y"),
     "lineage": ("measure",),
-    "scaling_law": ("measure", "features"),
+    "scaling_law": ("measure",),
+    "compute_optimal": ("measure",),
 }
 # Measures that are read under these names where the option names no other.
 READ: Mapping[str, Mapping[str, str]] = {

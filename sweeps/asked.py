@@ -20,7 +20,7 @@ _MEASURES = (
     *("reward", "entropy", "actual", "predicted"),
 )
 _EXPRESSIONS = ("times", "reference")
-_AXES = ("x", "y", "lr", "by", "over", "best_over", "select", "parameters")
+_AXES = ("x", "y", "lr", "by", "over", "average", "best_over", "select", "parameters")
 
 
 def measures_known(experiment: Any) -> dict[str, Measure]:
@@ -135,7 +135,7 @@ def _analyses(
                 yield Fault(at, "unknown option; " + suggest(option, ANALYSES[kind]))
             elif option in _AXES:
                 # Seeds are reduced over by default, whether or not they are an axis.
-                known = axes | labels | ({"seed"} if option == "over" else set())
+                known = axes | labels | ({"seed"} if option in ("over", "average") else set())
                 yield from _unknown(at, _named(value), known, "is no axis")
                 if option == "select" and isinstance(value, dict):
                     yield from _one_value_each(at, value)

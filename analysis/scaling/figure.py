@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,7 @@ BLUE, VERMILION = "#0072B2", "#D55E00"  # Okabe & Ito: told apart by colour-blin
 def fit_figure(statement: Statement) -> Figure:
     """Return two plots: y against its prediction, and the relative error against size.
 
-    Rows far out are marked; cautions stand in the caption.
+    Rows far out are marked.
     """
     from matplotlib.figure import Figure
 
@@ -53,7 +52,7 @@ def fit_figure(statement: Statement) -> Figure:
                 )
         left.set(xscale="log", yscale="log", xlabel="predicted y", ylabel="measured y")
         for axis in (left.xaxis, left.yaxis):
-            _plain_ticks(axis, ends[0], ends[1])
+            plain_ticks(axis, ends[0], ends[1])
         names = {"C": "compute C (FLOP)", "N": "parameters N", "D": "tokens D"}
         right.set(
             xscale="log",
@@ -61,12 +60,7 @@ def fit_figure(statement: Statement) -> Figure:
             ylabel="measured over predicted, less 1 (%)",
         )
         left.legend(frameon=False)
-        told = "; ".join(map(str, statement.cautions))
-        values = ", ".join(f"{name} {value:.4g}" for name, value in fit.values.items())
-        caption = f"{fit.law.formula}: {values}; {len(fit.points)} rows." + (
-            f" Warnings: {textwrap.shorten(told, 600)}" if told else ""
-        )
-        add_caption(figure, caption)
+        add_caption(figure, " ".join(_numbers(statement)))
     return figure
 
 
@@ -110,7 +104,7 @@ def line_figure(statement: Statement, x_text: str, y_text: str, *, title: str = 
         if len(sizes) <= MOST_TICKS:
             axes.set_xticks(sizes, [f"{size:g}" for size in sizes])
             axes.set_xticks([], minor=True)
-        _plain_ticks(axes.yaxis, fit.points.y_N.min(), fit.points.y_N.max())
+        plain_ticks(axes.yaxis, fit.points.y_N.min(), fit.points.y_N.max())
         axes.legend(frameon=False)
         if title:
             axes.set_title(title)
@@ -118,7 +112,7 @@ def line_figure(statement: Statement, x_text: str, y_text: str, *, title: str = 
     return figure
 
 
-def _plain_ticks(axis: Any, low: float, high: float) -> None:
+def plain_ticks(axis: Any, low: float, high: float) -> None:
     """Let a side of less than two decades read 0.2 and not 2 x 10^-1, with ticks enough."""
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -139,5 +133,7 @@ def _numbers(statement: Statement) -> list[str]:
         values.append(f"{name} {value:.4g}{sure}")
     found = [f"{fit.law.formula}; {len(fit.points)} rows.", f"{', '.join(values)}."]
     if again is not None:
-        found.append(f"95 % by {len(again.values_RP)} resamples of trials, shaded.")
-    return found + [f"Warning: {caution}." for caution in statement.cautions]
+        found.append(f"95 % by {len(again.values_RP)} resamples of runs.")
+    if "N" in fit.law.features:
+        found.append(f"{fit.points.convention}.")
+    return found

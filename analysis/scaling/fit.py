@@ -9,8 +9,10 @@ import numpy as np
 
 from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.law import Floats, Law
+from phasecube.analysis.scaling.misfit import bent
 from phasecube.analysis.scaling.objective import Objective, one_thread
 from phasecube.analysis.scaling.points import Points
+from phasecube.analysis.scaling.sorts import sorts_differ
 from phasecube.analysis.scaling.starts import drawn, projected
 from phasecube.engine.errors import StudyError
 
@@ -22,6 +24,7 @@ FEW_CONVERGE = 0.1
 ILL_CONDITIONED = 1e14  # of J'J in units of each parameter: half of float64's digits are lost
 FAR_OUT = 10.0  # robust standard deviations
 MAD_TO_SD = 1.4826
+MOST_TO_START = 2000  # rows that starts are looked for on; the best are followed on all
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def fit_law(
     cautions += _odd_values(law, values, points)
     if outlier_N.any():
         cautions.append(_without(law, points, outlier_N, objective, theta_P))
+    cautions += bent(law, points, residual_N, objective.jacobian(theta_P), ~outlier_N)
+    cautions += sorts_differ(residual_N, points.sorts)
     return Fit(
         *(law, values, value, delta, residual_N, outlier_N, share, condition, theta_P, points),
         tuple(cautions),
@@ -124,13 +129,16 @@ def _enough(law: Law, points: Points) -> None:
 def _best(law: Law, objective: Objective, starts: int, seed: int) -> tuple[Floats, float, float]:
     """Return the best parameters, their objective, and the share of random starts at it."""
     rng = np.random.default_rng(seed)
+    n = len(objective.log_y_N)
+    part = objective
+    if n > MOST_TO_START:
+        part = objective.rows(np.sort(rng.choice(n, MOST_TO_START, replace=False)))
     with one_thread():
-        sure = [objective.minimised(s) for s in projected(law, objective)]
-        tried = [objective.refitted(s) for s in drawn(law, objective, starts, rng)]
-    nearest_P, _ = min([*sure, *tried], key=lambda end: end[1])
-    with one_thread():
-        theta_P, value = objective.minimised(nearest_P)
-    near = [end[1] <= value * (1 + SAME) + SAME * objective.delta**2 for end in tried]
+        sure = [part.minimised(s) for s in projected(law, part)]
+        tried = [part.refitted(s) for s in drawn(law, part, starts, rng)]
+        best_P, best = part.minimised(min([*sure, *tried], key=lambda end: end[1])[0])
+        theta_P, value = (best_P, best) if part is objective else objective.minimised(best_P)
+    near = [end[1] <= best * (1 + SAME) + SAME * objective.delta**2 for end in tried]
     return theta_P, value, float(np.mean(near)) if near else float("nan")
 
 

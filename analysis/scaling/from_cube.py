@@ -3,68 +3,178 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.caution import Caution
+from phasecube.analysis.joined import STUDY
 from phasecube.analysis.lines import recorded
+from phasecube.analysis.order_parameters import IN_ORDER
+from phasecube.analysis.phase_diagram import sweep_dims
+from phasecube.analysis.scaling.convention import Convention, Count, Flop, declared_features
 from phasecube.analysis.scaling.points import Points, points_of
 from phasecube.analysis.slices import value_at
+from phasecube.analysis.study_cautions import study_cautions
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.expression import Expression
 
 STEP = "step"
+TRAINED = "steps_trained"  # of the record that counts, in the expressions of declared counts
 RUN = "run"  # the trial a row is of
+CELL = "cell"
+DECAYING = ("cosine",)  # schedules under which a run half way is no run of half the length
+TOLD = frozenset({"half_a_study", "one_seed", "older_cube", "several_versions"})
+Records = Literal["last", "all"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What rows are made of; the options of the analyses of the same names.
+
+    `features` None: those that the experiment declares, for a law of `needed`.
+    """
+
+    measure: str
+    features: Mapping[str, str] | None = None
+    needed: tuple[str, ...] = ("N", "D")
+    step: int | None = None
+    records: Records = "last"
+    from_step: int = 0
+    average: tuple[str, ...] = ()
+    count: Count = "all"
+    flop: Flop = "6ND"
 
 
 def points_from_cube(
-    ds: xr.Dataset, measure: str, features: Mapping[str, str], *, step: int | None = None
+    ds: xr.Dataset, measure: str, features: Mapping[str, str] | None = None, **options: Any
 ) -> Points:
     """Return a measure of every trial that ended in good order, at its last record or at `step`.
 
     `features` maps a law's features to expressions over the sweep's parameters, as
-    {"N": "12 * depth * width**2", "D": "steps * batch"}. Where one reads `step`, every record
-    is a row, and the rows of a trial are one run. Trials left out are counted in a caution.
+    {"N": "12 * depth * width**2", "D": "steps * batch"}. Where one reads `step`, or with
+    records = "all", every record is a row, and the rows of a trial are one run; records at which
+    a feature is 0, as D before the first step, are left out. Options are the fields of Asked.
+    Trials left out are counted in a caution.
     Raises StudyError for a name that the study does not have and for a value that is no number.
     """
-    expressions = {name: _expression(text) for name, text in features.items()}
-    whole_curves = any(STEP in e.names for e in expressions.values())
-    if whole_curves:
-        values, dim = recorded(ds, measure)
-        values = values.where(ds.outcome.isin([Outcome.DONE, Outcome.PRUNED])).rename({dim: STEP})
-    else:
-        values = value_at(ds, measure, step)
+    return rows_of(ds, Asked(measure, features, **options))
+
+
+def rows_of(ds: xr.Dataset, asked: Asked) -> Points:
+    """Return the rows of a cube; `points_from_cube` says which."""
+    cautions = _of_the_study(ds)
+    every = asked.records == "all" or any(
+        STEP in _expression(text).names for text in (asked.features or {}).values()
+    )
+    features = asked.features or declared_features(
+        ds.attrs, set(asked.needed), asked.count, asked.flop, TRAINED
+    )
+    values, cell_dims, said = _values(ds, asked, every=every)
+    cautions += said
     frame = values.rename("y").to_dataframe().reset_index()
-    frame[RUN] = pd.factorize(_places(frame, values))[0].astype(str)
-    missing = frame["y"].isna()
-    rows = frame.loc[~missing.to_numpy()].reset_index(drop=True)
+    dims = [str(d) for d in values.dims]
+    frame[RUN] = _codes(frame, [d for d in dims if d != STEP])
+    frame[CELL] = _codes(frame, [d for d in dims if d not in cell_dims])
+    if STEP in frame:
+        frame[TRAINED] = frame[STEP]
+        frame = frame.loc[frame[STEP] >= asked.from_step]
+    rows = frame.loc[~frame["y"].isna().to_numpy()].reset_index(drop=True)
     if not len(rows):
-        raise StudyError(f"no trial has a value of {measure} yet")
+        raise StudyError(f"no trial has a value of {asked.measure} yet")
     fixed = json.loads(ds.attrs.get("fixed", "{}"))
-    for name, expression in expressions.items():
-        rows[f"feature {name}"] = _evaluated(expression, features[name], rows, fixed)
+    for name, text in features.items():
+        rows[f"feature {name}"] = _evaluated(_expression(text), text, rows, fixed)
+    if every:
+        at_none = (rows[[f"feature {n}" for n in features]] == 0).any(axis=1) & (rows[STEP] == 0)
+        rows = rows.loc[~at_none].reset_index(drop=True)
+        if fixed.get("schedule") in DECAYING:
+            cautions.append(
+                Caution(
+                    "records_under_a_decaying_rate",
+                    f"with a {fixed['schedule']} schedule a run half way is no run of half the "
+                    'length: take records = "last"',
+                )
+            )
+    _check_y(rows, asked.measure, dims)
     found = points_of(
         rows, "y", {name: f"feature {name}" for name in features}, run=RUN, keep_repeated=True
     )
+    declared = asked.features is None
+    convention = Convention(asked.count if declared else "", "exact" if "C" in features else "6ND")
+    read = tuple(f"{name} = {text}" for name, text in features.items())
+    found = replace(
+        found,
+        cautions=(*found.cautions, *cautions),
+        convention=convention,
+        read=(f"y = {asked.measure}", *read),
+        cell_N=rows[CELL].to_numpy(),
+        sorts={},
+    )
+    return found.averaged() if cell_dims else found
+
+
+def _values(
+    ds: xr.Dataset, asked: Asked, *, every: bool
+) -> tuple[xr.DataArray, set[str], list[Caution]]:
+    """Return y, the dims it is averaged over, and what was left out."""
+    cell_dims = {d for d in asked.average if d in ds.outcome.dims}
+    unknown = set(asked.average) - set(sweep_dims(ds)) - {"seed"}
+    if unknown:
+        raise StudyError(
+            f"average names {', '.join(sorted(unknown))}; the axes are {', '.join(sweep_dims(ds))}"
+        )
+    final = value_at(ds, asked.measure, asked.step)
+    cautions: list[Caution] = []
+    in_order = ds.outcome.isin(IN_ORDER)
+    lost = int((in_order & final.isnull()).sum())
+    if lost:
+        message = f"{lost} trials ended in good order without a value of {asked.measure}; left out"
+        cautions.append(Caution("rows_without_a_number", message))
+    if every:
+        values, dim = recorded(ds, asked.measure)
+        return values.where(in_order).rename({dim: STEP}), cell_dims, cautions
+    trained = ds.stopped_at if asked.step is None else xr.full_like(ds.stopped_at, asked.step)
+    if asked.step is None and "cadence_steps" in ds[asked.measure].attrs:
+        values, dim = recorded(ds, asked.measure)
+        trained = values[dim].where(values.notnull()).max(dim)
+    return final.assign_coords({TRAINED: trained}), cell_dims, cautions
+
+
+def _of_the_study(ds: xr.Dataset) -> list[Caution]:
+    found = [c for c in study_cautions(ds) if c.name in TOLD]
     n_left_out = int((ds.outcome.isin([Outcome.DIVERGED, Outcome.FAILED])).sum())
-    open_ = int((ds.outcome == Outcome.NOT_RUN).sum())
-    cautions = list(found.cautions)
     if n_left_out:
-        cautions.append(Caution("trials_left_out", f"{n_left_out} diverged or failed"))
-    if open_:
-        cautions.append(Caution("half_a_study", f"{open_} trials have not ended yet"))
-    return replace(found, cautions=tuple(cautions))
+        found.append(Caution("trials_left_out", f"{n_left_out} diverged or failed"))
+    if STUDY in ds.dims and "schema_version" not in ds.attrs:
+        found.append(
+            Caution("schema_versions_differ", "the joined cubes were written by several schemas")
+        )
+    if ds.attrs.get("conflicts"):
+        found.append(Caution("studies_differ", "; ".join(map(str, ds.attrs["conflicts"]))))
+    return found
 
 
-def _places(frame: pd.DataFrame, values: xr.DataArray) -> Any:
-    dims = [d for d in values.dims if d != STEP]
-    return frame[[str(d) for d in dims]].apply(tuple, axis=1) if dims else np.zeros(len(frame))
+def _check_y(rows: pd.DataFrame, measure: str, dims: Sequence[str]) -> None:
+    bad = rows.loc[rows["y"] <= 0]
+    if len(bad):
+        where = ", ".join(f"{d} = {bad.iloc[0][d]}" for d in dims if d in rows)
+        raise StudyError(
+            f"{measure} is {bad.iloc[0]['y']:g} at {where}: a power law needs values above 0; fit "
+            "an error or a loss, and not what was taken off one"
+        )
+
+
+def _codes(frame: pd.DataFrame, dims: Sequence[str]) -> Any:
+    """Return one name for each place on some dims."""
+    if not dims:
+        return np.zeros(len(frame), np.int64).astype(str)
+    return frame.groupby(list(dims), sort=False, dropna=False).ngroup().astype(str)
 
 
 def _expression(text: str) -> Expression:
@@ -77,12 +187,12 @@ def _expression(text: str) -> Expression:
 def _evaluated(
     expression: Expression, text: str, rows: pd.DataFrame, fixed: Mapping[str, Any]
 ) -> np.ndarray:
-    known = {**fixed, **{str(c): None for c in rows.columns if c not in ("y", RUN)}}
+    own = ("y", RUN, CELL)
+    known = {**fixed, **{str(c): None for c in rows.columns if c not in own}}
     unknown = [name for name in expression.names if name not in known]
     if unknown:
-        raise StudyError(
-            f"{text!r} reads {', '.join(unknown)}; here there are {', '.join(sorted(known))}"
-        )
+        told = sorted(k for k in known if not k.startswith("feature ") and k != TRAINED)
+        raise StudyError(f"{text!r} reads {', '.join(unknown)}; here there are {', '.join(told)}")
     read = [name for name in expression.names if name in rows.columns]
     constants = {name: fixed[name] for name in expression.names if name not in read}
     if not read:

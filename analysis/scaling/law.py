@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,17 +83,21 @@ class Law:
                 design_TNP[t, :, places[exponent]] += sign * logs[feature]
         return design_TNP
 
-    def predict(self, values: Mapping[str, float], **features: npt.ArrayLike) -> Floats:
-        """Return y at the features; `values` holds coefficients themselves, not their logs."""
+    def predict(self, values: Mapping[str, Any], **features: npt.ArrayLike) -> Floats:
+        """Return y at the features; `values` holds coefficients themselves, not their logs.
+
+        Values may be arrays, of resamples, that broadcast with the features.
+        """
         arrays = {name: np.asarray(features[name], np.float64) for name in self.features}
-        total: Floats = np.zeros(np.broadcast_shapes(*(a.shape for a in arrays.values())))
         outer = 1.0 if self.outer is None else values[self.outer]
-        for term in self.terms:
-            part = np.full_like(total, values[term.coefficient])
-            for feature, (exponent, sign) in term.powers.items():
-                part = part * arrays[feature] ** (sign * values[exponent])
-            total = total + part ** (1 / outer)
-        return total**outer
+        total: Floats = np.zeros(np.broadcast_shapes(*(a.shape for a in arrays.values())))
+        with np.errstate(over="ignore", invalid="ignore"):  # a resample may be out of all bounds
+            for term in self.terms:
+                part = np.asarray(values[term.coefficient], np.float64)
+                for feature, (exponent, sign) in term.powers.items():
+                    part = part * arrays[feature] ** (sign * values[exponent])
+                total = total + part ** (1 / outer)
+            return np.asarray(total**outer, np.float64)
 
 
 CHINCHILLA = Law(

@@ -1,36 +1,30 @@
-"""The compute-optimal size: three ways to find it, which must be shown side by side.
+"""The compute-optimal size: a line N* ~ C^a, by whatever approach, and how approaches compare.
 
-N* ~ C^a and D* ~ C^b with a + b = 1 where C = 6 N D. The ways are those of Hoffmann et al. 2022
-(arXiv:2203.15556): the envelope of training curves, parabolas at fixed compute, and the fitted
-surface. Each is biased where its form is wrong, without any noise, so their spread is part
-of the answer (docs/scaling.md).
+N* ~ C^a and D* ~ C^b with a + b = 1 where C = 6 N D. The approaches are those of Hoffmann et al.
+2022 (arXiv:2203.15556): the envelope of training curves, parabolas at fixed compute, and the
+fitted surface. Each is biased where its form is wrong, without any noise, so their spread
+is part of the answer (docs/scaling.md).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from phasecube.analysis.caution import Caution
+from phasecube.analysis.scaling.convention import FlopRule
 from phasecube.analysis.scaling.fit import Fit
 from phasecube.analysis.scaling.law import Floats
-from phasecube.analysis.scaling.points import FLOP_PER_PARAMETER_AND_TOKEN, Points
 from phasecube.analysis.scaling.resampled import Resampled, extrapolation_cautions
-from phasecube.engine.errors import StudyError
 
-SAME_BUDGET = 0.1  # relative: rows whose FLOPs differ by less belong to one budget
 FEWEST_SIZES = 4  # of a parabola with one degree of freedom left
 FEWEST_BUDGETS = 3
-SHOWN = 3
-WHY = {
-    "few_sizes": f"fewer than {FEWEST_SIZES} sizes, which a parabola needs,",
-    "optimum_at_the_edge": "no minimum inside the sizes",
-}
 RESAMPLES = 1000
+NOT_RESAMPLED = np.empty((0, 2))
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,7 @@ class Optimum:
     """N* = size_at * (C / flop_at)^exponent, from one approach.
 
     `table` has what the line goes through: flop, size, loss. `low`, `high`: 95 % of the exponent.
+    `lines_R2` are resampled lines, exponent and ln N* at `flop_at`.
     """
 
     approach: str
@@ -48,6 +43,8 @@ class Optimum:
     flop_at: float
     table: pd.DataFrame
     cautions: tuple[Caution, ...]
+    rule: FlopRule = field(default_factory=FlopRule)
+    lines_R2: Floats = field(default_factory=lambda: NOT_RESAMPLED)
 
     def size(self, flop: float) -> float:
         """Return N* at a budget."""
@@ -55,120 +52,96 @@ class Optimum:
 
     def tokens(self, flop: float) -> float:
         """Return D* at a budget."""
-        return flop / (FLOP_PER_PARAMETER_AND_TOKEN * self.size(flop))
+        return float(self.rule.tokens(flop, self.size(flop)))
+
+    def sizes(self, flop: float) -> Floats:
+        """Return N* at a budget on each resampled line."""
+        found: Floats = np.exp(self.lines_R2 @ [np.log(flop / self.flop_at), 1.0])
+        return found
+
+    def size_interval(self, flop: float) -> tuple[float, float]:
+        """Return 95 % of N* at a budget, NaN without resamples."""
+        return interval_of(self.sizes(flop))
+
+    def ratio_interval(self, flop: float) -> tuple[float, float]:
+        """Return 95 % of D* / N* at a budget, NaN without resamples."""
+        sizes_R = self.sizes(flop)
+        return interval_of(self.rule.tokens(flop, sizes_R) / sizes_R)
 
 
-def by_profiles(points: Points, *, seed: int = 0) -> Optimum:
-    """Return the line through the minima of parabolas of y in ln N, one a budget.
-
-    Raises StudyError with fewer than three budgets that have a minimum inside their sizes.
-    """
-    budgets = budgets_of(points)
-    vertices, kept = [], []
-    left_out: dict[str, list[str]] = {}
-    for flop, rows in budgets:
-        found = _vertex(points, rows)
-        if isinstance(found, str):
-            left_out.setdefault(found, []).append(f"{flop:.2e}")
-            continue
-        vertices.append((flop, *found))
-        kept.append(rows)
-    cautions = [
-        Caution(
-            name,
-            f"{WHY[name]} at {len(flops)} of {len(budgets)} budgets, left out: "
-            f"{', '.join(flops[:SHOWN])}{', ...' if len(flops) > SHOWN else ''} FLOP",
-        )
-        for name, flops in left_out.items()
-    ]
-    if len(vertices) < FEWEST_BUDGETS:
-        why = "; ".join(map(str, cautions)) or f"there are {len(budgets)} budgets"
-        raise StudyError(
-            f"parabolas at fixed compute need {FEWEST_BUDGETS} budgets with a minimum inside "
-            f"their sizes: {why}"
-        )
-    table = pd.DataFrame(vertices, columns=["flop", "size", "loss"])
-    rng = np.random.default_rng(seed)
-    slopes = []
-    for _ in range(RESAMPLES):
-        again = []
-        for (flop, *_), rows in zip(vertices, kept, strict=True):
-            vertex = _vertex(points, rng.choice(rows, len(rows)))
-            if not isinstance(vertex, str):
-                again.append((flop, vertex[0]))
-        if len(again) >= FEWEST_BUDGETS:
-            slopes.append(_line(*map(np.asarray, zip(*again, strict=True)))[0])
-    return _optimum("isoflop_profiles", table, slopes, cautions)
+def interval_of(values_R: Floats) -> tuple[float, float]:
+    """Return the 95 % percentile interval of what is finite, NaN where nothing is."""
+    finite = values_R[np.isfinite(values_R)]
+    if not len(finite):
+        return float("nan"), float("nan")
+    low, high = np.quantile(finite, [0.025, 0.975])
+    return float(low), float(high)
 
 
-def by_envelope(
-    curves: Sequence[tuple[float, Floats, Floats]], n_budgets: int = 100, *, seed: int = 0
+def through(
+    approach: str,
+    table: pd.DataFrame,
+    lines_R2: Floats,
+    cautions: Sequence[Caution],
+    rule: FlopRule,
 ) -> Optimum:
-    """Return the line through the size that is best at each of many budgets.
-
-    `curves` holds one run each: its size N, its FLOPs at each record (rising) and y there.
-    Losses between records are interpolated in ln FLOP. A budget counts where neither the
-    smallest nor the largest size is best and more than two sizes reach it.
-    Checkpoints of one run under a decaying learning rate are no runs of their own: take
-    constant or warm-up-stable-decay schedules, or final losses only.
-    """
-    sizes = np.unique([size for size, _, _ in curves])
-    if len(sizes) < FEWEST_SIZES:
-        raise StudyError(f"an envelope needs {FEWEST_SIZES} sizes, there are {len(sizes)}")
-    start = min(flop_R[0] for _, flop_R, _ in curves)
-    end = max(flop_R[-1] for _, flop_R, _ in curves)
-    budgets_B = np.geomspace(start, end, n_budgets)
-    loss_RB = np.array(
-        [
-            np.interp(np.log(budgets_B), np.log(flop_R), y_R, left=np.nan, right=np.nan)
-            for _, flop_R, y_R in curves
-        ]
+    """Return the line through the sizes of a table; `lines_R2` are the same of resamples."""
+    flop_at = float(np.exp(np.log(table["flop"]).mean()))
+    slope, height = line(table["flop"].to_numpy(), table["size"].to_numpy(), flop_at)
+    low, high = interval_of(lines_R2[:, 0])
+    return Optimum(
+        *(approach, slope, low, high, float(np.exp(height)), flop_at, table, tuple(cautions)),
+        *(rule, lines_R2),
     )
-    size_R = np.array([size for size, _, _ in curves])
-    table = _envelope(size_R, loss_RB, budgets_B)
-    if len(table) < FEWEST_BUDGETS:
-        raise StudyError(
-            "the envelope has its best size at the edge of the sizes at every budget; add "
-            "smaller or larger models"
-        )
-    rng = np.random.default_rng(seed)
-    slopes = []
-    for _ in range(RESAMPLES // 5):
-        # A resampled run leaves a gap in the sizes: as much as the runs are worth.
-        rows = np.unique(rng.integers(0, len(curves), len(curves)))
-        again = _envelope(size_R[rows], loss_RB[rows], budgets_B)
-        if len(again) >= FEWEST_BUDGETS:
-            slopes.append(_line(again["flop"].to_numpy(), again["size"].to_numpy())[0])
+
+
+def line(flop_B: Floats, size_B: Floats, flop_at: float) -> tuple[float, float]:
+    """Return slope and height of ln N* over ln (C / flop_at)."""
+    slope, height = np.polyfit(np.log(flop_B / flop_at), np.log(size_B), 1)
+    return float(slope), float(height)
+
+
+def by_surface(fit: Fit, again: Resampled | None = None, rule: FlopRule | None = None) -> Optimum:
+    """Return the line of the least loss at fixed compute on a fitted Chinchilla surface."""
+    rule = rule or FlopRule()
+    features = fit.points.features
+    flop_at = float(np.exp(np.log(features["C"]).mean()))
+    exponent, factor = optimal_line(fit.values, rule)
+    size = factor * flop_at**exponent
+    lines_R2 = NOT_RESAMPLED
+    if again is not None:
+        slope_R, factor_R = optimal_line({n: again[n] for n in again.names}, rule)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lines_R2 = np.stack([slope_R, np.log(factor_R) + slope_R * np.log(flop_at)], axis=1)
+        lines_R2 = lines_R2[np.isfinite(lines_R2).all(axis=1)]
+    low, high = interval_of(lines_R2[:, 0])
+    loss = fit.predict(N=size, D=rule.tokens(flop_at, size))
+    table = pd.DataFrame({"flop": [flop_at], "size": [size], "loss": [float(loss)]})
     cautions = []
-    edge = 1 - len(table) / np.isfinite(loss_RB).any(0).sum()
-    if edge > 0.5:
+    if not features["N"].min() <= size <= features["N"].max():
         cautions.append(
-            Caution("optimum_at_the_edge", f"at {edge:.0%} of the budgets an extreme size is best")
+            Caution(
+                "optimum_at_the_edge",
+                f"the surface's best size in the middle of the budgets, {size:.3g}, lies outside "
+                f"the sizes fitted, {features['N'].min():.3g} to {features['N'].max():.3g}",
+            )
         )
-    return _optimum("envelope", table, slopes, cautions)
-
-
-def by_surface(fit: Fit, again: Resampled | None = None) -> Optimum:
-    """Return the line of the least loss at fixed 6 N D on a fitted Chinchilla surface."""
-    exponent, balance = optimal_line(fit.values)
-    low, high = (
-        (np.nan, np.nan)
-        if again is None
-        else again.interval(lambda values: optimal_line(values)[0])
+    return Optimum(
+        *("surface", float(exponent), low, high, float(size), flop_at, table, tuple(cautions)),
+        *(rule, lines_R2),
     )
-    flop = float(np.exp(np.log(fit.points.features["C"]).mean()))
-    size = balance * (flop / FLOP_PER_PARAMETER_AND_TOKEN) ** exponent
-    loss = fit.predict(N=size, D=flop / (FLOP_PER_PARAMETER_AND_TOKEN * size))
-    table = pd.DataFrame({"flop": [flop], "size": [size], "loss": [float(loss)]})
-    return Optimum("surface", exponent, low, high, size, flop, table, fit.cautions)
 
 
-def optimal_line(values: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return exponent and factor of N* = factor * (C / 6)^exponent on a Chinchilla surface;
-    numbers, or arrays of them (Hoffmann et al. 2022, equation 4)."""
-    total = values["alpha"] + values["beta"]
-    inside = values["alpha"] * values["A"] / (values["beta"] * values["B"])
-    return values["beta"] / total, inside ** (1 / total)
+def optimal_line(values: Mapping[str, Any], rule: FlopRule | None = None) -> tuple[Any, Any]:
+    """Return exponent and factor of N* = factor * C^exponent on a Chinchilla surface; numbers,
+    or arrays of them (Hoffmann et al. 2022, equation 4, for C = k N^p D^q)."""
+    rule = rule or FlopRule()
+    p, q = rule.of_size, rule.of_tokens
+    with np.errstate(all="ignore"):  # a resample may throw a coefficient out of all bounds
+        total = q * values["alpha"] + p * values["beta"]
+        inside = values["alpha"] * values["A"] * q / (values["beta"] * values["B"] * p)
+        exponent = values["beta"] / total
+        return exponent, inside ** (q / total) * rule.factor**-exponent
 
 
 def asked_beyond(fit: Fit, flop: float) -> list[Caution]:
@@ -188,63 +161,4 @@ def spread(found: Sequence[Optimum]) -> Caution | None:
         "approaches_disagree",
         f"{listing}: {apart:.3f} apart, more than the widest interval; one of the forms is wrong "
         "here",
-    )
-
-
-def budgets_of(points: Points) -> list[tuple[float, np.ndarray]]:
-    """Return (FLOPs, rows) of each budget: rows in a chain of equal FLOPs."""
-    order = np.argsort(points.features["C"])
-    log_flop = np.log(points.features["C"][order])
-    cuts = np.flatnonzero(np.diff(log_flop) > SAME_BUDGET) + 1
-    return [
-        (float(np.exp(np.log(points.features["C"][rows]).mean())), rows)
-        for rows in np.split(order, cuts)
-    ]
-
-
-def _vertex(points: Points, rows: np.ndarray) -> tuple[float, float] | str:
-    """Return size and y at the minimum of a parabola through rows of one budget, or a reason."""
-    log_size = np.log(points.features["N"][rows])
-    n_sizes = len(np.unique(log_size))
-    if n_sizes < FEWEST_SIZES:
-        return "few_sizes"
-    middle = log_size.mean()
-    bend, slope, height = np.polyfit(log_size - middle, points.y_N[rows], 2)
-    place = -slope / (2 * bend) + middle if bend > 0 else np.inf
-    if not log_size.min() < place < log_size.max():
-        return "optimum_at_the_edge"
-    return float(np.exp(place)), float(height - slope**2 / (4 * bend))
-
-
-def _envelope(size_R: Floats, loss_RB: Floats, budgets_B: Floats) -> pd.DataFrame:
-    reached_B = np.isfinite(loss_RB).sum(0)
-    best_B = np.where(np.isfinite(loss_RB), loss_RB, np.inf).argmin(0)
-    inside_B = (size_R[best_B] > size_R.min()) & (size_R[best_B] < size_R.max())
-    kept_B = inside_B & (reached_B > 2)
-    columns = np.arange(len(budgets_B))[kept_B]
-    return pd.DataFrame(
-        {
-            "flop": budgets_B[kept_B],
-            "size": size_R[best_B][kept_B],
-            "loss": loss_RB[best_B[kept_B], columns],
-        }
-    )
-
-
-def _line(flop_B: Floats, size_B: Floats) -> tuple[float, float]:
-    """Return slope and height of ln N* over centred ln C."""
-    x_B = np.log(flop_B)
-    slope, height = np.polyfit(x_B - x_B.mean(), np.log(size_B), 1)
-    return float(slope), float(height)
-
-
-def _optimum(
-    approach: str, table: pd.DataFrame, slopes: Sequence[float], cautions: Sequence[Caution]
-) -> Optimum:
-    slope, height = _line(table["flop"].to_numpy(), table["size"].to_numpy())
-    low, high = np.quantile(slopes, [0.025, 0.975]) if len(slopes) else (np.nan, np.nan)
-    flop_at = float(np.exp(np.log(table["flop"]).mean()))
-    return Optimum(
-        *(approach, slope, float(low), float(high), float(np.exp(height)), flop_at, table),
-        tuple(cautions),
     )

@@ -12,11 +12,13 @@ from phasecube.analysis.caution import Caution
 from phasecube.analysis.scaling.fit import SAME, Fit, values_of
 from phasecube.analysis.scaling.law import Floats
 from phasecube.analysis.scaling.objective import Objective, one_thread
+from phasecube.analysis.scaling.points import Points
 from phasecube.analysis.scaling.starts import drawn
 
 RESAMPLES = 1000
 CHECKED = 0.05  # of the resamples: refitted from random starts too
 CHECK_STARTS = 3
+MOST_ROWS = 20_000  # of a resample: of more rows fewer are drawn, and deviations scaled
 
 
 @dataclass(frozen=True)
@@ -50,21 +52,32 @@ class Resampled:
 
 
 def resampled(fit: Fit, n: int = RESAMPLES, *, seed: int = 0) -> Resampled:
-    """Return refits on runs drawn with replacement: rows of one run come and go together."""
+    """Return refits on runs drawn with replacement: rows of one run come and go together.
+
+    Where the fit is of means, what is drawn are the runs behind them, averaged anew. Of more
+    than MOST_ROWS rows as many are drawn, and the refits' distance from the fit is scaled by the
+    root of the share (m out of n bootstrap: Bickel, Goetze & van Zwet 1997).
+    """
     with one_thread():
         return _resampled(fit, n, seed)
 
 
 def _resampled(fit: Fit, n: int, seed: int) -> Resampled:
     rng = np.random.default_rng(seed)
-    runs, place_N = np.unique(fit.points.run_N, return_inverse=True)
-    rows_of = [np.flatnonzero(place_N == r) for r in range(len(runs))]
+    behind = fit.points.members
+    source = fit.points if behind is None else behind
+    _, place_N = np.unique(source.run_N, return_inverse=True)
+    order = np.argsort(place_N, kind="stable")
+    rows_of = np.split(order, np.flatnonzero(np.diff(place_N[order])) + 1)
     whole = _objective(fit)
+    share = min(1.0, MOST_ROWS / len(source))
+    m = max(1, round(share * len(rows_of)))
+    shrink = np.sqrt(m / len(rows_of))
     found, checked, hopped = [], 0, 0
     for _ in range(n):
-        drawn_runs = rng.integers(0, len(runs), len(runs))
+        drawn_runs = rng.integers(0, len(rows_of), m)
         rows = np.concatenate([rows_of[r] for r in drawn_runs])
-        part = whole.rows(rows)
+        part = whole.rows(rows) if behind is None else _averaged(fit, source, rows)
         theta_P, value = part.refitted(fit.theta_P)
         if rng.uniform() < CHECKED:
             checked += 1
@@ -73,6 +86,7 @@ def _resampled(fit: Fit, n: int, seed: int) -> Resampled:
             if best[1] < value * (1 - SAME):
                 hopped += 1
                 theta_P = best[0]
+        theta_P = fit.theta_P + shrink * (theta_P - fit.theta_P)
         found.append(list(values_of(fit.law, theta_P).values()))
     return Resampled(fit.law.names, np.array(found), hopped / checked if checked else 0.0)
 
@@ -148,6 +162,11 @@ def extrapolation_cautions(fit: Fit, **features: float) -> list[Caution]:
                 )
             )
     return found
+
+
+def _averaged(fit: Fit, source: Points, rows: np.ndarray) -> Objective:
+    mean = source.take(rows).averaged()
+    return Objective.of(fit.law, mean.features, mean.y_N, fit.delta)
 
 
 def _objective(fit: Fit) -> Objective:

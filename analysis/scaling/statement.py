@@ -2,42 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from phasecube.analysis.caution import Caution
+from phasecube.analysis.scaling.compute_optimal import (
+    APPROACHES,
+    Approach,
+    ComputeOptimal,
+    compute_optimal,
+)
 from phasecube.analysis.scaling.fit import Fit
 from phasecube.analysis.scaling.law import CHINCHILLA
-from phasecube.analysis.scaling.optimum import (
-    Optimum,
-    asked_beyond,
-    by_profiles,
-    by_surface,
-    optimal_line,
-    spread,
+from phasecube.analysis.scaling.optimum import Optimum, asked_beyond, interval_of
+from phasecube.analysis.scaling.resampled import (
+    Resampled,
+    extrapolation_cautions,
+    left_out,
+    resampled,
 )
-from phasecube.analysis.scaling.points import FLOP_PER_PARAMETER_AND_TOKEN
-from phasecube.analysis.scaling.resampled import Resampled, left_out, resampled
-from phasecube.engine.errors import StudyError
 
 LARGEST_SHARE = 0.2
 HOPPED = 0.02
-SURFACE = "surface"
+NO_FLOOR_SHARE = 0.025  # of the resamples: the interval of the floor ends at none
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A fit with its resamples, and the compute-optimal sizes by each approach that applies."""
+    """A fit with its resamples, and the compute-optimal sizes by each approach that applies.
+
+    `at` are budgets in FLOP where the law tells a best size, else values of its one feature.
+    """
 
     fit: Fit
     again: Resampled | None
-    optima: tuple[Optimum, ...]
+    optimal: ComputeOptimal | None
     extrapolation: float  # largest |ln error| of the largest rows, foretold from the others
-    flops: tuple[float, ...]  # budgets asked for
+    at: tuple[float, ...]
     cautions: tuple[Caution, ...]
+
+    @property
+    def optima(self) -> tuple[Optimum, ...]:
+        """Return the lines of the compute-optimal size."""
+        return () if self.optimal is None else self.optimal.optima
 
     def as_dict(self) -> dict[str, Any]:
         """Return all numbers, for JSON."""
@@ -47,6 +57,8 @@ class Statement:
             "formula": fit.law.formula,
             "source": fit.law.source,
             "rows": len(fit.points),
+            "read": list(fit.points.read),
+            "convention": fit.points.convention.as_dict(),
             "delta": fit.delta,
             "objective": fit.objective,
             "parameters": {
@@ -63,26 +75,62 @@ class Statement:
                 }
                 for name, value in fit.values.items()
             },
-            "converged_share": fit.converged_share,
-            "condition": fit.condition if np.isfinite(fit.condition) else None,
-            "log_error_of_largest_rows": self.extrapolation,
-            "optima": [
-                {
-                    "approach": o.approach,
-                    "exponent": o.exponent,
-                    "interval_95": [o.low, o.high],
-                    "at": [{"flop": c, "N": o.size(c), "D": o.tokens(c)} for c in self.flops],
-                }
-                for o in self.optima
+            "converged_share": _or_none(fit.converged_share),
+            "condition": _or_none(fit.condition),
+            "log_error_of_largest_rows": _or_none(self.extrapolation),
+            "optima": [self._optimum(o) for o in self.optima],
+            "predictions": [
+                {fit.law.features[0]: x, "y": y, "interval_95": [_or_none(low), _or_none(high)]}
+                for x, y, low, high in self.predictions()
             ],
-            "cautions": {c.name: c.message for c in self.cautions},
+            "cautions": by_name(self.cautions),
         }
 
+    def _optimum(self, o: Optimum) -> dict[str, Any]:
+        return {
+            "approach": o.approach,
+            "exponent": o.exponent,
+            "interval_95": [_or_none(o.low), _or_none(o.high)],
+            "at": [
+                {
+                    "flop": c,
+                    "N": o.size(c),
+                    "D": o.tokens(c),
+                    "N_interval_95": [_or_none(v) for v in o.size_interval(c)],
+                    "D_over_N_interval_95": [_or_none(v) for v in o.ratio_interval(c)],
+                }
+                for c in self.at
+            ],
+        }
+
+    def predictions(self) -> list[tuple[float, float, float, float]]:
+        """Return (x, y, low, high) of a law of one feature where it was asked for."""
+        if self.optimal is not None or len(self.fit.law.features) > 1:
+            return []
+        name = self.fit.law.features[0]
+        found = []
+        for x in self.at:
+            low = high = float("nan")
+            if self.again is not None:
+                again = {n: self.again[n] for n in self.again.names}
+                low, high = interval_of(self.fit.law.predict(again, **{name: x}))
+            found.append((x, float(self.fit.predict(**{name: x})), float(low), float(high)))
+        return found
+
     def lines(self) -> list[str]:
-        """Return the lines that a person reads."""
+        """Return the lines that a person reads, warnings last."""
+        warnings = [f"warning: {caution}" for caution in self.cautions]
+        return [*self.facts(), *([""] if warnings else []), *warnings]
+
+    def facts(self) -> list[str]:
+        """Return the lines without the warnings."""
         fit, again = self.fit, self.again
-        found = [
-            f"{fit.law.formula}    ({fit.law.source})",
+        found = [f"{fit.law.formula}    ({fit.law.source})"]
+        if fit.points.read:
+            found.append(f"read: {', '.join(fit.points.read)}")
+        if "N" in fit.law.features or self.optimal is not None:
+            found.append(f"{fit.points.convention}")
+        found += [
             f"{len(fit.points)} rows, sum of Huber's loss of ln y (delta {fit.delta:g}): "
             f"{fit.objective:.6g}",
             "",
@@ -94,85 +142,109 @@ class Statement:
                 low, high = again.interval(name)
                 line += f"   se {again.standard_error(name):<9.3g} 95 % {low:.4g} to {high:.4g}"
             found.append(line)
-        found += ["", *self._optimum_lines()]
-        found.append(
-            f"foretold from the others, the largest {LARGEST_SHARE:.0%} of the rows are off by at "
-            f"most {np.expm1(self.extrapolation):.1%}"
-        )
+        found += ["", *optimum_lines(self.optima, self.at), *self._prediction_lines()]
+        if np.isfinite(self.extrapolation):
+            found.append(
+                f"foretold from the others, the largest {LARGEST_SHARE:.0%} of the rows are off by "
+                f"at most {np.expm1(self.extrapolation):.1%}"
+            )
         found.append(
             f"{fit.converged_share:.0%} of random starts end here; condition {fit.condition:.1e}"
         )
-        if self.cautions:
-            found += ["", *(f"warning: {caution}" for caution in self.cautions)]
         return found
 
-    def _optimum_lines(self) -> list[str]:
-        found = []
-        for o in self.optima:
-            sure = f", 95 % {o.low:.3f} to {o.high:.3f}" if np.isfinite(o.high) else ""
-            found.append(f"compute-optimal size, by {o.approach}: N* ~ C^{o.exponent:.4f}{sure}")
-            for flop in self.flops:
-                size, tokens = o.size(flop), o.tokens(flop)
-                line = (
-                    f"  at {flop:.3g} FLOP: N* {size:.3g}, D* {tokens:.3g}, "
-                    f"{tokens / size:.1f} tokens a parameter"
-                )
-                if o.approach == SURFACE and self.again is not None:
-                    low, high = tokens_per_parameter(self.again, flop)
-                    line += f", 95 % {low:.1f} to {high:.1f}"
-                found.append(line)
+    def _prediction_lines(self) -> list[str]:
+        name = self.fit.law.features[0]
+        found = [
+            f"at {name} = {x:.4g}: {y:.4g}"
+            + (f", 95 % {low:.4g} to {high:.4g}" if np.isfinite(high) else "")
+            for x, y, low, high in self.predictions()
+        ]
         return [*found, ""] if found else []
 
 
+def by_name(cautions: Sequence[Caution]) -> dict[str, str]:
+    """Return messages by name, those of one name in one text."""
+    found: dict[str, list[str]] = {}
+    for caution in cautions:
+        found.setdefault(caution.name, []).append(caution.message)
+    return {name: "; ".join(messages) for name, messages in found.items()}
+
+
+def optimum_lines(optima: Sequence[Optimum], flops: Sequence[float]) -> list[str]:
+    """Return the lines of the compute-optimal sizes that a person reads."""
+    found = []
+    for o in optima:
+        sure = f", 95 % {o.low:.3f} to {o.high:.3f}" if np.isfinite(o.high) else ""
+        found.append(f"compute-optimal size, by {o.approach}: N* ~ C^{o.exponent:.4f}{sure}")
+        for flop in flops:
+            size, tokens = o.size(flop), o.tokens(flop)
+            low, high = o.ratio_interval(flop)
+            found.append(
+                f"  at {flop:.3g} FLOP: N* {size:.3g}, D* {tokens:.3g}, "
+                f"{tokens / size:.3g} tokens a parameter"
+                + (f", 95 % {low:.3g} to {high:.3g}" if np.isfinite(high) else "")
+            )
+    return [*found, ""] if found else []
+
+
 def stated(
-    fit: Fit, resamples: int = 1000, flops: Sequence[float] = (), *, seed: int = 0
+    fit: Fit,
+    resamples: int = 1000,
+    at: Sequence[float] = (),
+    *,
+    approaches: Sequence[Approach] = APPROACHES,
+    seed: int = 0,
 ) -> Statement:
-    """Return a fit with its intervals, optima and cautions; without resamples no intervals."""
+    """Return a fit with its intervals, optima and cautions; without resamples no intervals.
+
+    Raises StudyError where none of the approaches that were asked for answers.
+    """
     again = resampled(fit, resamples, seed=seed) if resamples else None
-    cautions = list(fit.cautions)
-    if again is not None and again.hopped_share > HOPPED:
-        cautions.append(
+    cautions = [*fit.cautions, *_of_resamples(fit, again)]
+    optimal = None
+    if fit.law is CHINCHILLA:
+        optimal = compute_optimal(fit.points, fit, again, approaches)
+        cautions += optimal.cautions
+    for place in at:
+        if optimal is not None:
+            cautions += asked_beyond(fit, place)
+        elif len(fit.law.features) == 1:
+            cautions += extrapolation_cautions(fit, **{fit.law.features[0]: place})
+    residual, _ = left_out(fit, _size(fit), LARGEST_SHARE)
+    worst = float(np.abs(residual).max()) if len(residual) else float("nan")
+    return Statement(fit, again, optimal, worst, tuple(at), tuple(dict.fromkeys(cautions)))
+
+
+def _of_resamples(fit: Fit, again: Resampled | None) -> list[Caution]:
+    if again is None:
+        return []
+    found = []
+    if again.hopped_share > HOPPED:
+        found.append(
             Caution(
                 "several_minima",
                 f"{again.hopped_share:.0%} of the resamples that were tried from other starts "
                 "ended in a better minimum: the intervals are too narrow",
             )
         )
-    optima = _optima(fit, again, cautions)
-    for flop in flops:
-        cautions += asked_beyond(fit, flop) if "C" in fit.points.features else []
-    residual, _ = left_out(fit, _size(fit), LARGEST_SHARE)
-    worst = float(np.abs(residual).max()) if len(residual) else float("nan")
-    return Statement(fit, again, tuple(optima), worst, tuple(flops), tuple(cautions))
-
-
-def tokens_per_parameter(again: Resampled, flop: float) -> tuple[float, float]:
-    """Return the 95 % interval of D* / N* at a budget, on resampled Chinchilla surfaces."""
-
-    def ratio(values: Mapping[str, Any]) -> Any:
-        exponent, factor = optimal_line(values)
-        budget = flop / FLOP_PER_PARAMETER_AND_TOKEN
-        return budget / (factor * budget**exponent) ** 2
-
-    return again.interval(ratio)
-
-
-def _optima(fit: Fit, again: Resampled | None, cautions: list[Caution]) -> list[Optimum]:
-    if fit.law is not CHINCHILLA:
-        return []
-    found = [by_surface(fit, again)]
-    try:
-        profiles = by_profiles(fit.points)
-    except StudyError as error:
-        cautions.append(Caution("one_approach_only", f"no isoFLOP profiles: {error}"))
-    else:
-        found.append(profiles)
-        cautions += profiles.cautions
-    apart = spread(found)
-    if apart is not None:
-        cautions.append(apart)
+    floor = fit.law.floor
+    if floor is not None and not any(c.name == "no_floor" for c in fit.cautions):
+        share = float((again[floor] < 1e-3 * fit.points.y_N.min()).mean())
+        if share > NO_FLOOR_SHARE:
+            found.append(
+                Caution(
+                    "floor_uncertain",
+                    f"{share:.0%} of the resamples have no {floor}: the rows hardly show it, and "
+                    "the exponents lean on it",
+                )
+            )
     return found
 
 
 def _size(fit: Fit) -> str:
     return "C" if "C" in fit.points.features else fit.law.features[0]
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

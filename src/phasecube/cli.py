@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from phasecube.cli_fitting import add_fitting
 from phasecube.cli_looking import add_looking
 from phasecube.engine.errors import PhasecubeError, SpecError
 
@@ -179,23 +180,7 @@ def parser() -> argparse.ArgumentParser:
         help="to wait for the first of them to start (default 600)",
     )  # fmt: skip
 
-    fit = command("fit", "fitting:fit", "fit a scaling law to a table, with all that may be wrong")
-    fit.add_argument("table", type=Path, metavar="TABLE.csv")
-    fit.add_argument("--law", default="chinchilla", metavar="LAW", help="default: chinchilla")
-    fit.add_argument("--y", default="loss", metavar="COLUMN", help="what is fitted (default: loss)")
-    fit.add_argument(
-        "--feature", action="append", default=[], metavar="NAME=COLUMN",
-        help="N=parameters D=tokens C=flops (one of the three may be left out), or x=COLUMN",
-    )  # fmt: skip
-    fit.add_argument("--run", metavar="COLUMN", help="rows of one run, resampled together")
-    fit.add_argument("--drop-highest", type=int, default=0, metavar="N", help="rows of highest y")
-    fit.add_argument("--delta", type=float, default=1e-3, help="of Huber's loss (default 0.001)")
-    fit.add_argument(
-        "--resamples", type=int, default=1000, metavar="N", help="0: no intervals (default 1000)"
-    )
-    fit.add_argument("--at", type=float, nargs="+", default=[], metavar="FLOP", help="budgets")
-    fit.add_argument("--figure", type=Path, metavar="STEM", help="write STEM.pdf and STEM.png")
-    fit.add_argument("--json", action="store_true", help="for programs")
+    add_fitting(command)
 
     dashboard = command(
         "dashboard", "dashboard:dashboard", "a search in Optuna's dashboard, in your browser"

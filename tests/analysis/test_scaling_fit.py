@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
+from phasecube.analysis.scaling.envelope import by_envelope
 from phasecube.analysis.scaling.fit import fit_law
 from phasecube.analysis.scaling.law import CHINCHILLA, KAPLAN, LAWS, POWER_WITH_FLOOR, Law
 from phasecube.analysis.scaling.objective import Objective
-from phasecube.analysis.scaling.optimum import by_envelope, by_profiles, by_surface, spread
+from phasecube.analysis.scaling.optimum import by_surface, spread
 from phasecube.analysis.scaling.points import Points, points_of
+from phasecube.analysis.scaling.profiles import by_profiles
 from phasecube.analysis.scaling.resampled import left_out, profile_interval, resampled
 from phasecube.engine.errors import StudyError
 

@@ -4,44 +4,108 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from phasecube.engine.errors import StudyError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from phasecube.analysis.caution import Caution
+    from phasecube.analysis.scaling.statement import Statement
 
 
 def fit(arguments: argparse.Namespace) -> int:
     """Fit a law to the rows of a CSV file and say all that speaks against it."""
+    from phasecube.analysis.scaling.compute_optimal import APPROACHES
     from phasecube.analysis.scaling.fit import fit_law
     from phasecube.analysis.scaling.law import law_named
     from phasecube.analysis.scaling.points import points_of
     from phasecube.analysis.scaling.statement import stated
 
     law = law_named(arguments.law)
-    features = _features(arguments.feature)
+    _check(arguments)
     points = points_of(
-        arguments.table, arguments.y, features, arguments.run, arguments.drop_highest
+        arguments.table,
+        arguments.y,
+        _pairs(arguments.feature, "--feature", "NAME=COLUMN, as N=parameters"),
+        arguments.run,
+        arguments.drop_highest,
+        needed=law.features,
+        only=_pairs(arguments.only, "--only", "COLUMN=VALUE, as outlier=False"),
+        embeddings=arguments.embeddings,
+        count=arguments.count,
+        flop=arguments.flop,
     )
-    statement = stated(fit_law(law, points, arguments.delta), arguments.resamples, arguments.at)
+    statement = stated(
+        fit_law(law, points, arguments.delta),
+        arguments.resamples,
+        arguments.at,
+        approaches=tuple(arguments.approach) or APPROACHES,
+    )
     if arguments.json:
         print(json.dumps(statement.as_dict(), indent=1, default=float))
     else:
         print("\n".join(statement.lines()))
     if arguments.figure is not None:
-        from phasecube.analysis.print_style import save
-        from phasecube.analysis.scaling.figure import fit_figure
-
-        _, png = save(fit_figure(statement), arguments.figure)
+        written = list(_written(statement, arguments.figure))
         if not arguments.json:
-            print(f"\n{png}")
+            print("\n" + "\n".join(map(str, written)))
     return 0
 
 
-def _features(given: list[str]) -> dict[str, str]:
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise StudyError for numbers that mean nothing here."""
+    for name, value, least in (
+        ("--resamples", arguments.resamples, 0),
+        ("--drop-highest", arguments.drop_highest, 0),
+    ):
+        if value < least:
+            raise StudyError(f"{name} takes a number from {least} on, got {value}")
+    if not arguments.delta > 0:
+        raise StudyError(f"--delta takes a number above 0, got {arguments.delta:g}")
+    wrong = [at for at in arguments.at if not 0 < at < float("inf")]
+    if wrong:
+        raise StudyError(f"--at takes numbers above 0, got {wrong[0]:g}")
+
+
+def _pairs(given: Sequence[str], flag: str, form: str) -> dict[str, str]:
     found = {}
     for text in given:
-        name, equals, column = text.partition("=")
-        if not equals or not column:
-            raise StudyError(f"--feature {text!r} is not NAME=COLUMN, as N=parameters")
-        found[name] = column
-    if not found:
-        raise StudyError("say what the law is a function of: --feature N=COLUMN --feature D=COLUMN")
+        name, equals, value = text.partition("=")
+        if not equals or not value:
+            raise StudyError(f"{flag} {text!r} is not {form}")
+        found[name] = value
     return found
+
+
+def _written(statement: Statement, stem: Path) -> Iterator[Path]:
+    """Write every figure of a statement with its warnings on it, and yield the PNG files."""
+    from phasecube.analysis.print_style import add_cautions, save
+
+    for ending, figure, cautions in _figures(statement):
+        add_cautions(figure, cautions)
+        _, png = save(figure, stem.with_name(stem.name + ending))
+        yield png
+
+
+def _figures(statement: Statement) -> Iterator[tuple[str, Figure, Sequence[Caution]]]:
+    from phasecube.analysis.scaling import optimal_figures
+    from phasecube.analysis.scaling.figure import fit_figure
+
+    yield "", fit_figure(statement), statement.cautions
+    optimal = statement.optimal
+    if optimal is None:
+        return
+    of_rows = statement.fit.points.cautions
+    y_text = statement.fit.points.y_text
+    if (envelope := optimal.by("envelope")) is not None:
+        figure = optimal_figures.envelope_figure(optimal, envelope, y_text)
+        yield "_envelope", figure, [*of_rows, *envelope.cautions]
+    if (isoflop := optimal.by("isoflop")) is not None:
+        figure = optimal_figures.isoflop_figure(optimal, isoflop, y_text)
+        yield "_isoflop", figure, [*of_rows, *isoflop.cautions]
+    if len(optimal.optima) > 1:
+        yield "_optimal", optimal_figures.comparison_figure(optimal), statement.cautions
