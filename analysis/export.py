@@ -1,53 +1,72 @@
-"""A study in the formats of other tools: NetCDF (the whole cube) or Parquet (tables)."""
+"""A study in the formats of other tools: NetCDF (all of it, as a tree) or Parquet (tables)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import IntEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.analyses import Request, requests
 from phasecube.analysis.cube import PLAN, open_study
 from phasecube.analysis.grokking import GrokkingRule, Phase, grokking
-from phasecube.analysis.order_parameters import final_value
+from phasecube.analysis.long_tables import ROWS_PER_GROUP, write_curves, write_vectors
+from phasecube.analysis.order_parameters import Seen, final_value
 from phasecube.analysis.phase_diagram import sweep_dims
+from phasecube.analysis.tree import as_tree
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome
 
-if TYPE_CHECKING:
-    import pyarrow as pa
+LAZY_BYTES = 2**30  # a study larger than this is read in chunks
+_ONSETS = [
+    f"{n}{of}" for n in ("t_mem", "t_grok", "delay", "ratio") for of in ("", "_after", "_seen")
+]
 
-STEPS_PER_BLOCK = 25  # of a table of curves held in memory at once: a chunk of the cube
-_ONSETS = ("t_mem", "t_mem_after", "t_grok", "t_grok_after", "delay", "ratio")
 
-
-def export(study: Path | str, target: Path | str, *, curves: bool = False) -> Path:
+def export(
+    study: Path | str, target: Path | str, *, curves: bool = False, vectors: str | None = None
+) -> Path:
     """Write the study as `target`, in the format of its suffix, and return the path.
 
-    .nc: the Dataset as NetCDF 4. .parquet: one row per trial with its parameters, how it
-    ended, final values and onsets; with `curves` one row per trial and recorded step.
-    Raises StudyError for another suffix.
+    .nc: NetCDF 4, the root group as `open_tree` has it and a group for each label of vector
+    measures. .parquet: one row per trial with its parameters, how it ended, final values and
+    onsets; with `curves` one row per trial and recorded step; with `vectors`, the dim of their
+    labels, one row per trial, step and label. Published by rename: there is a whole file or
+    none. Raises StudyError for another suffix and where the file cannot be written.
     """
     study, target = Path(study), Path(target)
     if target.suffix not in (".nc", ".parquet"):
         raise StudyError(f"{target}: export writes .nc (NetCDF) or .parquet, by the suffix")
-    if curves and target.suffix == ".nc":
-        raise StudyError("a NetCDF file always holds the curves; `curves` is for .parquet")
+    if target.suffix == ".nc" and (curves or vectors):
+        raise StudyError(
+            "a NetCDF file always holds curves and vectors; `curves` and `vectors` are for .parquet"
+        )
+    if curves and vectors:
+        raise StudyError("one table holds curves or vectors; export them to two files")
     ds = open_study(study)
+    if ds.nbytes > LAZY_BYTES:
+        ds = open_study(study, chunks="auto")
     partial = target.with_name(f"{target.name}.{uuid4().hex}.partial")
     try:
         if target.suffix == ".nc":
             write_netcdf(ds, partial)
         elif curves:
             write_curves(ds, partial)
+        elif vectors:
+            write_vectors(ds, vectors, partial)
         else:
-            trial_table(ds, grokking_rule(_asked(study, ds))).to_parquet(partial, index=False)
-        partial.rename(target)
+            table = trial_table(ds, grokking_rule(_asked(study, ds)))
+            table.to_parquet(partial, index=False, row_group_size=ROWS_PER_GROUP)
+        partial.replace(target)
+    except OSError as error:
+        raise StudyError(
+            f"{target} cannot be written: {error.strerror or error}; name a folder that exists, "
+            "can be written to and has room"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
@@ -66,17 +85,32 @@ def grokking_rule(wanted: Sequence[Request]) -> GrokkingRule | None:
 
 
 def write_netcdf(ds: xr.Dataset, path: Path) -> None:
-    """Write a Dataset as NetCDF 4; strings, flags and attributes as they are."""
-    plain = ds.assign({n: v.astype(object) for n, v in ds.variables.items() if v.dtype.kind == "T"})
-    encoding: dict[str, dict[str, Any]] = {
-        str(n): {"zlib": True, "complevel": 4, "shuffle": True}
-        for n, v in plain.data_vars.items()
-        if v.dtype.kind == "f" and v.ndim
+    """Write a study as NetCDF 4: a group for each label of vectors, all else at the root.
+
+    Strings, flags and attributes as they are. Dask arrays are written chunk by chunk.
+    """
+    texts = {n: v.astype(object) for n, v in ds.variables.items() if v.dtype.kind == "T"}
+    tree = as_tree(ds.assign(texts))
+    # NetCDF has no type for an empty list.
+    tree.attrs = {n: v for n, v in tree.attrs.items() if not (isinstance(v, list) and not v)}
+    encoding = {
+        node.path: {
+            str(n): _encoding(v) for n, v in node.to_dataset(inherit=False).variables.items()
+        }
+        for node in tree.subtree
     }
-    for name, variable in plain.variables.items():
-        if variable.dtype.kind == "u":
-            encoding.setdefault(str(name), {})["_FillValue"] = None  # 255 is a flag, not a gap
-    plain.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+    tree.to_netcdf(path, engine="h5netcdf", encoding=encoding)
+
+
+def _encoding(variable: xr.Variable) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if variable.dtype.kind == "u":
+        found["_FillValue"] = None  # 255 is a flag, not a gap
+    if variable.dtype.kind == "f" and variable.ndim:
+        found |= {"zlib": True, "complevel": 4, "shuffle": True}
+        if variable.chunks is not None:  # else a chunk of the file is compressed again and again
+            found["chunksizes"] = tuple(max(sizes) for sizes in variable.chunks)
+    return found
 
 
 def trial_table(ds: xr.Dataset, rule: GrokkingRule | None) -> pd.DataFrame:
@@ -95,6 +129,8 @@ def trial_table(ds: xr.Dataset, rule: GrokkingRule | None) -> pd.DataFrame:
     frame["engine"] = _names(frame["engine"], Engine)
     if "phase" in frame:
         frame["phase"] = _names(frame["phase"], Phase)
+    for name in (n for n in _ONSETS if n in frame and n.endswith("_seen")):
+        frame[name] = _names(frame[name], Seen)
     return frame
 
 
@@ -109,47 +145,5 @@ def _rows(ds: xr.Dataset, dims: list[str]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _names(codes: pd.Series[Any], flags: type[Outcome] | type[Engine] | type[Phase]) -> Any:
+def _names(codes: pd.Series[Any], flags: type[IntEnum]) -> Any:
     return codes.map({int(f): f.name.lower() for f in flags})
-
-
-def write_curves(ds: xr.Dataset, path: Path) -> None:
-    """Write one row per trial and recorded step: parameters, digest, step, measures.
-
-    Rows come by blocks of steps, so that memory does not grow with their number.
-    """
-    import pyarrow.parquet as pq
-
-    dims = sweep_dims(ds)
-    scalars = [str(n) for n, v in ds.data_vars.items() if v.dims == (*dims, "step")]
-    if not scalars:
-        raise StudyError("the study recorded no scalar measure: there are no curves to export")
-    trials = ds[["outcome", "digest", "n_recorded"]]
-    trials = trials.drop_vars([n for n in trials.coords if "step" in str(n)], errors="ignore")
-    places = _rows(trials, dims)
-    n_recorded = places.pop("n_recorded").to_numpy()
-    del places["outcome"]
-    writer: pq.ParquetWriter | None = None
-    try:
-        for start in range(0, ds.sizes["step"], STEPS_PER_BLOCK):
-            block = ds[scalars].isel(step=slice(start, start + STEPS_PER_BLOCK))
-            written = n_recorded[:, None] > start + np.arange(block.sizes["step"])
-            table = _block(block, scalars, places, written)
-            writer = writer or pq.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-def _block(
-    block: xr.Dataset, scalars: list[str], places: pd.DataFrame, written_NS: np.ndarray
-) -> pa.Table:
-    import pyarrow as pa
-
-    trial, step = np.nonzero(written_NS)
-    rows = places.iloc[trial].reset_index(drop=True)
-    rows["step"] = block.step.values[step]
-    for name in scalars:
-        rows[name] = block[name].values.reshape(len(places), -1)[trial, step]
-    return pa.Table.from_pandas(rows, preserve_index=False)

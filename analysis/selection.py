@@ -75,7 +75,8 @@ def outcome_of(name: str | Outcome) -> Outcome:
 
 def _with_digests(digests: xr.DataArray, prefixes: Sequence[Any]) -> xr.DataArray:
     """Return which cells hold a trial whose digest begins so; StudyError unless each is one."""
-    texts = digests.values.astype(np.dtypes.StringDType())
+    texts = digests.values
+    texts = texts if texts.dtype.kind in "UT" else texts.astype(str)
     hit = np.zeros(texts.shape, bool)
     for prefix in prefixes:
         wanted = str(prefix).strip().lower()

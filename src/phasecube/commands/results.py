@@ -50,7 +50,8 @@ def export(arguments: argparse.Namespace) -> int:
     """Write a study as NetCDF or Parquet."""
     from phasecube.analysis.export import export
 
-    print(export(_with_plan(arguments), arguments.target, curves=arguments.curves))
+    study, curves, vectors = _with_plan(arguments), arguments.curves, arguments.vectors
+    print(export(study, arguments.target, curves=curves, vectors=vectors))
     return 0
 
 
