@@ -195,6 +195,10 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument(
         "--curves", action="store_true", help="parquet: one line a trial and step, not a trial"
     )
+    export.add_argument(
+        "--vectors", metavar="LABELS",
+        help="parquet: one line a trial, step and entry of the vector measures over these labels",
+    )  # fmt: skip
 
     command("schema", "planning:schema", "print the JSON schema of a sweep file, for editors")
     return top
