@@ -236,8 +236,11 @@ def _interval(rows: Rows, which: int, value: float, best: float) -> Estimated:
     if np.isinf(rows.bound):
         return Estimated(value, 0.0 if which == 0 else -np.inf, np.inf)
 
+    # At a small sigma the likelihood is finite near this line only.
+    line = _through_all(rows)[1:] if which == 0 else (0.0, 0.0)
+
     def over(number: float) -> float:
-        return best - rows.bound - _profile(rows, which, number)
+        return best - rows.bound - _profile(rows, which, number, line)
 
     if which == 0:
         least = 1 / _most(rows)
@@ -252,11 +255,11 @@ def _interval(rows: Rows, which: int, value: float, best: float) -> Estimated:
     return Estimated(value, _end(over, value, -step), _end(over, value, step))
 
 
-def _profile(rows: Rows, which: int, number: float) -> float:
+def _profile(rows: Rows, which: int, number: float, line: tuple[float, float]) -> float:
     """Return the greatest log likelihood with one of the three held."""
     x_N, one_N = rows.x_N, np.ones(len(rows.x_N))
     if which == 0:
-        start_P = np.array([1 / number, 0.0, 0.0])
+        start_P = np.array([1.0, *line]) / number
         return maximised(
             *_columns(rows.low_N, rows.high_N, one_N, x_N), start_P, np.inf, held=True
         )[1]

@@ -182,3 +182,10 @@ def test_the_cells_of_a_found_boundary_are_its_ends() -> None:
     law = boundary_law(found.width, found.last_good, found.first_bad)
     assert (law.n_bracketed, law.n_one_sided) == (6, 1)
     assert -1 in law.slope
+
+
+def test_cells_that_a_line_passes_through_bound_the_scatter_from_above_only() -> None:
+    low = np.array([0.316, 0.316, 0.178, 0.178, 0.1])
+    law = boundary_law([16, 32, 64, 128, 256], low, 10**0.25 * low)
+    assert law.sigma.value == law.sigma.low == 0 and 0.1 < law.sigma.high < 2
+    assert law.slope.low < -0.5 < law.slope.high
