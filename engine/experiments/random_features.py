@@ -87,11 +87,11 @@ class RandomFeatures(Experiment[RandomFeaturesParams]):
         "dtype": "float64",
     }
     # Forward 2 P N, backward the same again: no gradient of the inputs is asked for. The features
-    # are made once. Endless data are the M inputs' own variances.
+    # are made once. Endless data have as many equations as there are features.
     counts: ClassVar[Mapping[str, str]] = {
         "parameters": "features",
-        "examples_per_step": "rows if rows > 0 else coordinates",
-        "flop_per_step": "4 * features * (rows if rows > 0 else coordinates)",
+        "examples_per_step": "rows",
+        "flop_per_step": "4 * features * (rows if rows > 0 else features)",
     }
     measures: ClassVar[Mapping[str, Measure]] = {
         "test_error": Measure("expected squared error on a new noisy row"),
@@ -110,8 +110,10 @@ class RandomFeatures(Experiment[RandomFeaturesParams]):
     def data(self, params: RandomFeaturesParams, stream: Stream) -> dict[str, Tensor]:
         """Return features and labels of the sample, and of each input by itself.
 
-        All are scaled so that the mean square over the sample is a sum.
+        All are scaled so that the mean square over the sample is a sum. Endless data are the
+        normal equations of the whole law, N of them, and the `beyond` that none of them takes.
         """
+        import numpy as np
         import torch
 
         from phasecube.engine.tasks.spectral_law import power_spectrum
@@ -120,9 +122,12 @@ class RandomFeatures(Experiment[RandomFeaturesParams]):
         deviation_M = power_spectrum(m, params.spectrum_exponent / 2)
         each_MN = deviation_M[:, None] * stream.normal("features", (m, n)) / n**0.5
         target_M = power_spectrum(m, params.task_exponent / 2)
-        found = {"each": each_MN, "target": target_M}
+        found = {"each": each_MN, "target": target_M, "beyond": np.zeros(())}
         if p == 0:
-            found |= {"x": each_MN, "y": target_M}
+            basis_MN, x_NN = np.linalg.qr(each_MN)
+            y_N = basis_MN.T @ target_M
+            beyond = target_M @ target_M - y_N @ y_N + params.noise_scale**2
+            found |= {"x": x_NN, "y": y_N, "beyond": np.asarray(beyond)}
         else:
             z_PM = stream.normal("rows", (p, m)) / p**0.5
             noise_P = params.noise_scale * stream.normal("noise", (p,)) / p**0.5
@@ -132,8 +137,9 @@ class RandomFeatures(Experiment[RandomFeaturesParams]):
     def loss(self, trial: Trial) -> Tensor:
         """Return half the mean squared error on the sample, and the ridge."""
         error_P: Tensor = trial.model(trial.data["x"]) - trial.data["y"]
-        ridge: Tensor = trial.params.ridge * trial.weights["weight"].square().sum()
-        return (error_P.square().sum() + ridge) / 2
+        ridge = trial.params.ridge * trial.weights["weight"].square().sum()
+        both: Tensor = error_P.square().sum() + trial.data["beyond"] + ridge
+        return both / 2
 
     def measure(self, trial: Trial, wanted: frozenset[str]) -> dict[str, Tensor]:
         """Return the error on the whole law of x, now and foretold."""
