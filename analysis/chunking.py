@@ -58,15 +58,14 @@ def block(shape: Sequence[int], bytes_of_one: int, limit: int) -> tuple[int, ...
     return tuple(reversed(sides))
 
 
-def windows(
-    shape: Sequence[int], chunks: Sequence[int], axis: int, limit: int, itemsize: int
-) -> Iterator[Window]:
-    """Return windows of whole chunks that cover `shape`, longer along `axis` up to `limit` bytes.
+def longer(chunks: Sequence[int], axis: int, limit: int, itemsize: int) -> tuple[int, ...]:
+    """Return whole chunks joined along `axis` up to `limit` bytes; one, where one is larger."""
+    times = max(1, limit // max(1, math.prod(chunks) * itemsize))
+    return tuple(n * times if i == axis else n for i, n in enumerate(chunks))
 
-    A window is one chunk where a chunk is larger than that.
-    """
-    sides = list(chunks)
-    sides[axis] *= max(1, limit // max(1, math.prod(chunks) * itemsize))
+
+def windows(shape: Sequence[int], sides: Sequence[int]) -> Iterator[Window]:
+    """Return windows of these sides that cover `shape`, smaller where it ends."""
     places = [range(0, n, side) for n, side in zip(shape, sides, strict=True)]
     for starts in itertools.product(*places):
         yield tuple(
@@ -97,8 +96,7 @@ def _automatic(variable: xr.Variable, cells: Sequence[int]) -> dict[Hashable, in
     on_disk = variable.encoding.get("chunks")
     if on_disk is None:  # a row holds all its steps: fewer at once would read them again and again
         return dict(zip(variable.dims, (*cells, *variable.shape[axis:]), strict=True))
-    sides = list(on_disk)
-    sides[axis] *= max(1, TASK_BYTES // max(1, math.prod(sides) * variable.dtype.itemsize))
+    sides = longer(on_disk, axis, TASK_BYTES, variable.dtype.itemsize)
     return dict(zip(variable.dims, sides, strict=True))
 
 

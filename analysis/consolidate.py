@@ -18,7 +18,14 @@ from uuid import uuid4
 import numpy as np
 import xarray as xr
 
-from phasecube.analysis.chunking import CHUNK_BYTES, chunks_on_disk, curves_of, step_axis, windows
+from phasecube.analysis.chunking import (
+    CHUNK_BYTES,
+    chunks_on_disk,
+    curves_of,
+    longer,
+    step_axis,
+    windows,
+)
 from phasecube.analysis.cube import CUBE, RowsBackend, is_current
 from phasecube.analysis.cube_files import FILES, files_in
 
@@ -83,10 +90,10 @@ def _copy(curve: xr.Variable, name: str, group: Any) -> None:
         chunk_key_encoding={"name": "default", "separator": "."},
         attributes=curve.attrs,
     )
-    for window in windows(curve.shape, chunks, axis, SLAB_BYTES, itemsize):
+    for window in windows(curve.shape, longer(chunks, axis, SLAB_BYTES, itemsize)):
         slab = curve[window].values
         # A few chunks at a time: zarr holds each of them twice, and writes ten at once.
-        for part in windows(slab.shape, chunks, axis, WRITE_BYTES, itemsize):
+        for part in windows(slab.shape, longer(chunks, axis, WRITE_BYTES, itemsize)):
             place = tuple(
                 slice(w.start + p.start, w.start + p.stop)
                 for w, p in zip(window, part, strict=True)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from phasecube.analysis.chunking import TASK_BYTES
+from phasecube.analysis.chunking import CHUNK_BYTES, Window, block, windows
 
 Array = npt.NDArray[Any]
 
@@ -23,14 +23,14 @@ def last_value(values: xr.DataArray, dim: str, n_records: xr.DataArray | int) ->
     if values.chunks is not None:
         return _by_dask(values, dim)
     like = values.isel({dim: 0}, drop=True)
-    found = like.copy(data=np.full(like.shape, np.nan, values.dtype))
+    found = np.full(like.shape, np.nan, values.dtype)
     reach = np.asarray(xr.DataArray(n_records).broadcast_like(like).transpose(*like.dims))
     axis = values.get_axis_num(dim)
-    for block in _blocks_from_the_end(values, dim):
-        if (np.isnan(found.values) & (reach > block.start)).any():
-            last = _last(values.isel({dim: block}).values, axis)
-            found.values = np.where(np.isnan(found.values), last, found.values)
-    return found
+    for cells, steps in _blocks_from_the_end(values, axis):
+        if (np.isnan(found[cells]) & (reach[cells] > steps.start)).any():
+            last = _last(_read(values, axis, cells, steps), axis)
+            found[cells] = np.where(np.isnan(found[cells]), last, found[cells])
+    return like.copy(data=found)
 
 
 def value_at_place(values: xr.DataArray, dim: str, place: xr.DataArray) -> xr.DataArray:
@@ -44,11 +44,11 @@ def value_at_place(values: xr.DataArray, dim: str, place: xr.DataArray) -> xr.Da
         return _by_dask(values.where(here), dim)
     axis = values.get_axis_num(dim)
     found = np.full(like.shape, np.nan, values.dtype)
-    for block in _blocks_from_the_end(values, dim):
-        here = (at >= block.start) & (at < block.stop)
+    for cells, steps in _blocks_from_the_end(values, axis):
+        here = (at[cells] >= steps.start) & (at[cells] < steps.stop)
         if here.any():
-            read = np.moveaxis(values.isel({dim: block}).values, axis, -1)
-            found[here] = read[here, at[here] - block.start]
+            read = np.moveaxis(_read(values, axis, cells, steps), axis, -1)
+            found[cells][here] = read[here, at[cells][here] - steps.start]
     return like.copy(data=found)
 
 
@@ -79,11 +79,26 @@ def _last(values: Array, axis: int) -> Array:
     return np.take_along_axis(values, at, axis).squeeze(axis)
 
 
-def _blocks_from_the_end(values: xr.DataArray, dim: str) -> Iterator[slice]:
-    """Return slices of steps, the last first: as on disk, or TASK_BYTES of what is in memory."""
-    axis, n = values.get_axis_num(dim), values.sizes[dim]
+def _blocks_from_the_end(values: xr.DataArray, axis: int) -> Iterator[tuple[Window, slice]]:
+    """Return blocks of cells and steps that are read at once, the last steps first.
+
+    Of a cube the chunks on disk. Of rows, which hold all their steps, and of what is in memory
+    blocks of cells with all steps.
+    """
     on_disk = values.encoding.get("chunks", ())
-    one_step = max(1, values.nbytes // max(1, n))
-    side = on_disk[axis] if len(on_disk) == values.ndim else max(1, TASK_BYTES // one_step)
+    n = values.shape[axis]
+    others = [*values.shape[:axis], *values.shape[axis + 1 :]]
+    if len(on_disk) == values.ndim:
+        sides = [*on_disk[:axis], *on_disk[axis + 1 :]]
+        side = on_disk[axis]
+    else:
+        sides = list(block(others, n * values.dtype.itemsize, CHUNK_BYTES))
+        side = n
     for stop in range(n, 0, -side):
-        yield slice(max(0, stop - side), stop)
+        for cells in windows(others, [max(1, s) for s in sides]):
+            yield cells, slice(max(0, stop - side), stop)
+
+
+def _read(values: xr.DataArray, axis: int, cells: Window, steps: slice) -> Array:
+    found: Array = values[(*cells[:axis], steps, *cells[axis:])].values
+    return found
