@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,11 +23,19 @@ from phasecube.analysis.labels import format_value, name_and_unit
 from phasecube.analysis.map_cautions import better
 from phasecube.analysis.map_making import first_upper, log_step, map_of, members_of, shaded
 from phasecube.analysis.order_parameters import onset
-from phasecube.analysis.phase_diagram import Panel, arrange, onset_map, phase_map, value_map
+from phasecube.analysis.phase_diagram import (
+    Panel,
+    arrange,
+    map_axis,
+    onset_map,
+    phase_map,
+    value_map,
+)
 from phasecube.analysis.plots import PLOT_KINDS, draw_plots
 from phasecube.engine.errors import StudyError
 
 MAX_PANELS = 12
+MAX_CELLS = 10_000
 
 
 def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
@@ -39,6 +48,7 @@ def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
         return Drawn(heading, (), plots=plots)
     x, y = wanted.axes(ds)
     measures = _measures(ds, wanted)
+    ds, thinned = _thinned(ds, x, y)
     panels = arrange(ds, x, y, measures=measures, select=wanted.select, over=wanted.over)
     # Here, for they build on this module.
     from phasecube.analysis.entropy_phase_map import phase_section
@@ -52,13 +62,35 @@ def draw(ds: xr.Dataset, wanted: Request) -> Drawn:
         "lr_stability": partial(stability_section, ds),
     }
     sections = tuple(makers[wanted.kind](p, wanted, measures) for p in panels[:MAX_PANELS])
-    note = ""
     if len(panels) > MAX_PANELS:
-        note = (
+        thinned.append(
             f"{len(panels) - MAX_PANELS} further panels are left out; "
             "fix their axes with `select` or reduce them with `over`."
         )
-    return Drawn(wanted.title or _heading(wanted, measures), sections, note)
+    return Drawn(wanted.title or _heading(wanted, measures), sections, " ".join(thinned))
+
+
+def _thinned(ds: xr.Dataset, x: str | None, y: str | None) -> tuple[xr.Dataset, list[str]]:
+    """Return the study with so few places on both sides that a map can be pointed at.
+
+    And what was left out, in words: every n-th value is kept of the longer side first.
+    """
+    sides = {name: map_axis(ds, name) for name in (x, y) if name}
+    every = dict.fromkeys(sides, 1)
+    lengths = {name: len(side.ticks) for name, side in sides.items()}
+
+    def kept(name: str) -> int:
+        return -(-lengths[name] // every[name])
+
+    while every and math.prod(map(kept, every)) > MAX_CELLS:
+        every[max(every, key=kept)] += 1
+    said = [
+        f"Every {n}th of the {lengths[name]:,} values of {name} is drawn: a map holds "
+        f"{MAX_CELLS:,} cells."
+        for name, n in every.items()
+        if n > 1
+    ]
+    return ds.isel({sides[name].dim: slice(None, None, n) for name, n in every.items()}), said
 
 
 def _heading(wanted: Request, measures: Sequence[str]) -> str:
@@ -137,7 +169,8 @@ def _onset(panel: Panel, cells: xr.Dataset, name: str, title: str, measure: str)
         f"> T: the median lies beyond the {format_value(float(panel.ds.step[-1]))} steps watched. "
         "n/N > T: of N trials n had not crossed by their last step."
     )
-    return shaded(panel, cells, name, title, caption, log=True, end="least")
+    # An early onset is no optimum that a sweep looks for: no end is the better one.
+    return shaded(panel, cells, name, title, caption, log=True, end=None)
 
 
 def _phase_diagram(panel: Panel, wanted: Request, measures: tuple[str, ...]) -> Section:

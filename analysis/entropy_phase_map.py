@@ -18,11 +18,12 @@ from phasecube.analysis.labels import format_value
 from phasecube.analysis.map_making import log_step, map_of, members_of
 from phasecube.analysis.phase_diagram import Panel, value_map
 
-# Okabe & Ito 2008 hues; lightness L* falls 88, 70, 60, 48, 25 from H to S.
+# Okabe & Ito 2008 hues but for A: their green is near their blue without blue cones. Lightness L*
+# falls 89, 70, 58, 47, 22 from H to S.
 LABEL_LOOKS: Mapping[Label, Look] = {
     Label.HEALTHY: Look("#F0E442", "#000000", letter="H"),
     Label.COLLAPSED_LEARNT: Look("#56B4E9", "#000000", letter="C+"),
-    Label.ACTIVE: Look("#009E73", "#FFFFFF", letter="A"),
+    Label.ACTIVE: Look("#B07AA1", "#000000", letter="A"),
     Label.COLLAPSED: Look("#C14B00", "#FFFFFF", letter="C−"),
     Label.STALLED: Look("#3B2A6B", "#FFFFFF", letter="S"),
     Label.UNSTABLE: Look("#FFFFFF", "#000000", "\\\\\\\\", "U"),

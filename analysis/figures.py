@@ -50,7 +50,9 @@ def shades(values: np.ndarray, *, log: bool, ends: Ends | None = None) -> list[t
     shaded = np.isfinite(flat) & ((flat > 0) | (not log))
     rgba = np.ones((len(flat), 4))
     rgba[shaded] = mpl.colormaps[COLOURMAP](_norm(values, log=log, ends=ends)(flat[shaded]))
-    dark = rgba[:, :3] @ [0.2126, 0.7152, 0.0722] < 0.5
+    # The ink of the higher contrast by WCAG 2.2: it is at least 4.58 on any fill.
+    light = np.where(rgba <= 0.04045, rgba / 12.92, ((rgba + 0.055) / 1.055) ** 2.4)
+    dark = light[:, :3] @ [0.2126, 0.7152, 0.0722] < 0.179
     return [
         (to_hex(tuple(fill)), "#FFFFFF" if is_dark else "#000000")
         for fill, is_dark in zip(rgba, dark, strict=True)

@@ -19,8 +19,8 @@ def commonest_found(names_C: Sequence[str]) -> str:
     order = np.argsort(-counts, kind="stable")
     told = [f"{counts[i]} {names[i]}" for i in order]
     if len(told) == 1:
-        return f"all {counts[0]} cells are {names[0]}"
-    return f"of {len(names_C)} cells {', '.join(told)}"
+        return f"all {counts[0]} cells {names[0]}"
+    return f"{len(names_C)} cells, of them {', '.join(told)}"
 
 
 def values_found(cells: xr.Dataset, place: Callable[[int, int], str]) -> str:

@@ -59,14 +59,15 @@ def cell_cautions(panel: Panel, cells: xr.Dataset) -> tuple[Caution, ...]:
                 "seen there",
             )
         )
-    # Phases and labels count diverged trials as votes; a value leaves them out.
-    survivors = (n_diverged > MANY_DIVERGED * n_settled) & (used > 0)
+    # Phases, shares and onsets that came before the end count diverged trials, too.
+    left_out = np.minimum(n_diverged, n_settled - used)
+    survivors = (left_out > MANY_DIVERGED * n_settled) & (used > 0)
     if "value" in cells and (many := int(survivors.sum())):
         found.append(
             Caution(
                 "many_diverged",
-                f"{many:,} of {int((used > 0).sum()):,} cells with a value lost more than a quarter "
-                "of their trials to divergence; the value is of the others",
+                f"{many:,} of {int((used > 0).sum()):,} cells with a value lost more than a "
+                "quarter of their trials to divergence; the value is of the others",
             )
         )
     return tuple(found)

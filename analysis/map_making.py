@@ -22,7 +22,7 @@ from phasecube.analysis.cell_look import PHASE_NAMES, Look, each_cell, value_cel
 from phasecube.analysis.drawn import Cell, Map
 from phasecube.analysis.findings import commonest_found, values_found
 from phasecube.analysis.grokking import Phase
-from phasecube.analysis.labels import in_words, name_and_unit
+from phasecube.analysis.labels import name_and_unit
 from phasecube.analysis.map_cautions import cell_cautions, edge_of_map
 from phasecube.analysis.phase_diagram import CellState, Panel
 
@@ -99,7 +99,15 @@ def map_of(
 
 def _found(panel: Panel, cells: xr.Dataset) -> str:
     if "value" in cells:
-        return values_found(cells, lambda row, column: in_words(dict(place(panel, row, column))))
+        sides = panel.x, panel.y
+        return values_found(
+            cells,
+            lambda row, column: ", ".join(
+                f"{side.name} = {side.ticks[at]}"
+                for side, at in zip(sides, (column, row), strict=True)
+                if side.name
+            ),
+        )
     some = cells.n_settled.values > 0
     if "label" in cells:
         return commonest_found(cells.label.values[some])

@@ -10,18 +10,26 @@ from phasecube.analysis.drawn import Section
 from phasecube.analysis.labels import name_and_unit
 from phasecube.engine.record import Outcome
 
+FEW_POINTS = 24  # of a curve, before members are dropped
+LEAST_POINTS = 8  # of a curve, before cells go without
+
 
 def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
     """Return the curves of a section's cells as plain values for JSON, about `numbers` of them.
 
-    Steps are thinned evenly, the last kept, and members dropped after that; `members` says
-    how many of each cell are there. A curve ends where its trial did.
+    Steps are thinned evenly, the last kept, members dropped after that, then steps again, and
+    at last cells: `members` says how many of each cell are there, `every` that only one cell
+    in so many has curves. A curve ends where its trial did.
     """
     ds = section.panel.ds
     n_cells, n_members = ds.sizes["row"] * ds.sizes["column"], ds.sizes["member"]
-    per_point = max(1, n_cells * n_members * len(section.measures))
-    points = int(np.clip(numbers // per_point, 24, ds.sizes["step"]))
-    shown = int(np.clip(numbers // (n_cells * points * len(section.measures)), 1, n_members))
+    n_steps = ds.sizes["step"]
+    a_point = max(1, n_cells * len(section.measures))  # numbers at one step of one member
+    points = int(np.clip(numbers // (a_point * n_members), FEW_POINTS, n_steps))
+    shown = int(np.clip(numbers // (a_point * points), 1, n_members))
+    if a_point * points > numbers:
+        points = int(np.clip(numbers // a_point, LEAST_POINTS, min(points, n_steps)))
+    every = max(1, -(-a_point * points // numbers))
     grid = np.arange(ds.sizes["step"])
     for name in section.measures if points < len(grid) else ():
         # Steps at which all of them were taken: between those a costly one has no values.
@@ -33,6 +41,8 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
     recorded = (section.panel.ds.n_recorded.values[..., :shown, None] > kept).sum(-1)
     cells: dict[str, list[dict[str, Any]]] = {}
     for row, column, member in np.ndindex(recorded.shape):
+        if (row * recorded.shape[1] + column) % every:
+            continue
         n = int(recorded[row, column, member])
         outcome = Outcome(int(ds.outcome.values[row, column, member]))
         if outcome is Outcome.NOT_PLANNED or n == 0:
@@ -51,6 +61,7 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
         "thresholds": list(section.thresholds),
         "logStep": section.log_step,
         "members": [shown, n_members],
+        "every": every,
         "cells": cells,
     }
 

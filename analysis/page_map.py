@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,14 +26,12 @@ class Tick:
 
 @dataclass(frozen=True)
 class PlacedCell:
-    """A cell with its corner, its lines of text and what is said of it."""
+    """A cell with its upper left corner and its lines of text."""
 
     cell: Cell
     x: float
     y: float
     lines: tuple[str, ...]
-    spoken: str
-    facts: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,11 @@ class PlacedMap:
     slanted: bool
     lines: tuple[PlacedLine, ...]
 
+    @property
+    def corner(self) -> float:
+        """Return the side of the mark of a cell that has not run to its end."""
+        return min(11.0, self.cell_width * 0.6, self.cell_height * 0.6)
+
 
 def place_map(drawn: Map, panel: Panel) -> PlacedMap:
     """Return the geometry of a map: the first value of y at the bottom."""
@@ -82,15 +84,14 @@ def place_map(drawn: Map, panel: Panel) -> PlacedMap:
     below = (max(len(t) for t in x_texts) * LETTER * 0.8 + 8 if slanted else 16) + (
         20 if panel.x.name else 4
     )
-    text_fits = width >= 34 and height >= 26
+    # Under lines text could not be read.
+    text_fits = width >= 34 and height >= 26 and not drawn.lines
     cells = tuple(
         PlacedCell(
             cell,
             left + cell.column * width,
             (n_rows - 1 - cell.row) * height,
             tuple(cell.text.split("\n")) if text_fits and cell.text else (),
-            "; ".join(f"{name}: {value}" for name, value in cell.facts),
-            json.dumps(cell.facts),
         )
         for cell in drawn.cells
     )

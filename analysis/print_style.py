@@ -51,6 +51,17 @@ def add_caption(figure: Figure, caption: str) -> None:
     )
 
 
+def extend_caption(figure: Figure, more: str) -> None:
+    """Write more text after the caption of a figure, or as its caption where it has none."""
+    for text in figure.texts:
+        if text.get_gid() == CAPTION:
+            width_in = figure.get_size_inches()[0]
+            lines = textwrap.wrap(more, int(width_in * 19))
+            text.set_text("\n".join([text.get_text(), *lines]))
+            return
+    add_caption(figure, more)
+
+
 def add_cautions(figure: Figure, cautions: Iterable[Caution]) -> None:
     """Write the names of what speaks against a figure above it; its caption says what they mean."""
     names = ", ".join(dict.fromkeys(caution.name for caution in cautions))

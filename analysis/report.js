@@ -1,175 +1,225 @@
-"use strict";
-// Pointing at a cell shows its values, clicking it its curves. Nothing is fetched; text enters
-// the page as text only.
+// Cells of the maps: what is said of them, their curves and trials, and links to them. The hash of
+// the page names the cells that are open, so that a link opens them and the browser's back closes.
 (function () {
-  const SVG = "http://www.w3.org/2000/svg";
-  const COLOURS = ["#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7"];
-  const DASHES = ["", "7 3", "2 3", "9 3 2 3", "4 2"];
-  const all = JSON.parse(document.getElementById("curves").textContent);
+  const { html, draw } = phasecubeCurves;
+  const all = JSON.parse(document.getElementById("data").textContent);
+  const LISTED = 12;  // trials of a cell that are shown at once
+  const panels = {};
 
-  function svg(name, attributes, parent, text) {
-    const node = document.createElementNS(SVG, name);
-    for (const key in attributes) node.setAttribute(key, attributes[key]);
-    if (text !== undefined) node.textContent = text;
-    if (parent) parent.appendChild(node);
-    return node;
-  }
-  function html(name, parent, text, cls) {
-    const node = document.createElement(name);
-    if (text !== undefined) node.textContent = text;
-    if (cls) node.className = cls;
-    if (parent) parent.appendChild(node);
-    return node;
-  }
-  function short(value) {
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    if (size >= 1e5 || size < 1e-3) return value.toExponential(0).replace("e+", "e");
-    return String(Number(value.toPrecision(3)));
-  }
-  function niceTicks(low, high, log) {
-    const ticks = [];
-    if (log) {
-      const decades = Math.log10(high / low);
-      const every = Math.max(1, Math.ceil(decades / 6));
-      for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e += every)
-        for (const m of decades > 2 ? [1] : [1, 2, 5]) {
-          const value = m * Math.pow(10, e);
-          if (value >= low * 0.999 && value <= high * 1.001) ticks.push(value);
-        }
-      return ticks;
-    }
-    const raw = (high - low) / 5 || 1;
-    const base = Math.pow(10, Math.floor(Math.log10(raw)));
-    const step = [1, 2, 5, 10].map(m => m * base).find(s => s >= raw);
-    for (let k = Math.ceil(low / step - 1e-9); k * step <= high + step * 1e-9; k++) ticks.push(k * step);
-    return ticks;
-  }
-  // A log axis that begins at step 0 puts it one narrow strip before the first later step.
-  function axis(low, high, from, to, log, firstPositive) {
-    if (!log) return v => from + (to - from) * (v - low) / (high - low || 1);
-    const start = low > 0 ? low : firstPositive;
-    const strip = low > 0 ? 0 : (to - from) * 0.05;
-    const span = Math.log(high / start) || 1;
-    return v => v <= 0 ? from : from + strip + (to - from - strip) * Math.log(v / start) / span;
-  }
-
-  function draw(box, data, cell, title, state) {
-    box.textContent = "";
-    box.hidden = false;
-    const members = data.cells[cell];
-    html("h4", box, title);
-    if (!members) {
-      html("p", box, "No trial of this cell has recorded anything yet.", "note");
-      return;
-    }
-    const W = 720, H = 300, L = 58, R = 12, T = 10, B = 40;
-    const picture = svg("svg", { width: W, height: H, viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": "Learning curves of " + title });
-    const values = members.flatMap(m => m.values.flat()).filter(v => v !== null);
-    const positive = values.filter(v => v > 0);
-    const canLog = positive.length === values.length && values.length > 0;
-    const logY = state.logY && canLog;
-    let low = Math.min(...values), high = Math.max(...values);
-    if (!logY && low >= 0 && high <= 1.02 && high > 0.2) { low = 0; high = Math.max(1, high); }
-    if (low === high) { low = logY ? low / 2 : low - 0.5; high = logY ? high * 2 : high + 0.5; }
-    const steps = data.steps;
-    const x = axis(steps[0], steps[steps.length - 1], L, W - R, state.logStep, steps.find(s => s > 0) || 1);
-    const y = axis(low, high, H - B, T, logY, low);
-    for (const tick of niceTicks(low, high, logY)) {
-      svg("line", { class: "grid", x1: L, x2: W - R, y1: y(tick), y2: y(tick) }, picture);
-      svg("text", { x: L - 6, y: y(tick) + 4, "text-anchor": "end" }, picture, short(tick));
-    }
-    const firstStep = steps.find(s => s > 0) || 1;
-    const stepTicks = niceTicks(state.logStep ? firstStep : steps[0], steps[steps.length - 1], state.logStep);
-    for (const tick of state.logStep && steps[0] === 0 ? [0, ...stepTicks] : stepTicks) {
-      svg("line", { class: "grid", x1: x(tick), x2: x(tick), y1: T, y2: H - B }, picture);
-      svg("text", { x: x(tick), y: H - B + 15, "text-anchor": "middle" }, picture, short(tick));
-    }
-    for (const level of data.thresholds) if (level >= low && level <= high)
-      svg("line", { class: "level", x1: L, x2: W - R, y1: y(level), y2: y(level) }, picture);
-    svg("text", { class: "label", x: (L + W - R) / 2, y: H - 6, "text-anchor": "middle" }, picture, "step" + (state.logStep ? ", log scale" : ""));
-    data.measures.forEach((name, m) => members.forEach(member => {
-      const points = [];
-      member.values[m].forEach((v, i) => { if (v !== null) points.push([x(steps[i]), y(v)]); });
-      const path = points.map((p, i) => (i ? "L" : "M") + p[0].toFixed(1) + " " + p[1].toFixed(1)).join("");
-      const line = svg("path", { class: "line", d: path, stroke: COLOURS[m % 5], "stroke-dasharray": DASHES[m % 5], "stroke-opacity": members.length > 4 ? 0.6 : 0.85, "data-measure": data.names[m], "data-member": member.member }, picture);
-      svg("title", {}, line, `${name}, ${member.member}, ${member.outcome}`);
-    }));
-    box.appendChild(picture);
-    const legend = html("ul", box, undefined, "legend");
-    data.measures.forEach((name, m) => {
-      const item = html("li", legend);
-      const key = svg("svg", { width: 28, height: 10 }, item);
-      svg("line", { x1: 0, x2: 28, y1: 5, y2: 5, stroke: COLOURS[m % 5], "stroke-width": 2, "stroke-dasharray": DASHES[m % 5] }, key);
-      item.appendChild(document.createTextNode(name));
-    });
-    const [shown, total] = data.members;
-    const endings = {};
-    members.forEach(m => { endings[m.outcome] = (endings[m.outcome] || 0) + 1; });
-    const said = Object.entries(endings).map(([k, n]) => `${n} ${k}`).join(", ");
-    html("p", box, `One line per measure and trial: ${said}.` + (shown < total ? ` The first ${shown} of ${total} trials of each cell travel in this page.` : "") + (data.thresholds.length ? " Dashed grey: thresholds." : ""), "note");
-    const bar = html("p", box);
-    for (const [key, label, usable] of [["logStep", "log step", true], ["logY", "log value", canLog]]) {
-      if (!usable) continue;
-      const button = html("button", bar, label);
-      button.type = "button";
-      button.setAttribute("aria-pressed", String(state[key]));
-      button.addEventListener("click", () => {
-        state[key] = !state[key];
-        draw(box, data, cell, title, state);
-        box.querySelectorAll("button").forEach(b => { if (b.textContent === label) b.focus(); });
+  class Panel {
+    constructor(root) {
+      this.root = root;
+      this.key = root.dataset.key;
+      this.data = all.panels[this.key];
+      this.words = root.querySelector(".cell");
+      this.hint = this.words.textContent;
+      this.box = root.querySelector(".curves");
+      this.columns = this.data.sides[0].ticks.length;
+      this.rows = this.data.sides[1].ticks.length;
+      this.open = null;
+      const values = Object.values(this.data.cells).flatMap(c => c.flatMap(m => m.values.flat())).filter(v => v !== null);
+      const [low, high] = values.reduce((b, v) => [Math.min(b[0], v), Math.max(b[1], v)], [Infinity, -Infinity]);
+      this.state = { logStep: this.data.logStep, logY: low > 0 && high / low > 100 };
+      this.maps = Array.from(root.querySelectorAll("svg.map"), map => {
+        const cells = Array.from(map.querySelectorAll(".c"));
+        cells.forEach((cell, i) => {
+          cell.dataset.row = Math.floor(i / this.columns);
+          cell.dataset.column = i % this.columns;
+          cell.setAttribute("role", "button");
+          cell.setAttribute("tabindex", i ? "-1" : "0");
+          cell.setAttribute("aria-label", this.facts(map.dataset.map, i).map(f => f.join(": ")).join("; "));
+        });
+        return { map, cells };
       });
+      this.listen();
     }
-  }
-
-  for (const panel of document.querySelectorAll(".panel")) {
-    const data = all[panel.dataset.key];
-    const box = panel.querySelector(".curves"), words = panel.querySelector(".cell");
-    const spread = Object.values(data.cells).flatMap(c => c.flatMap(m => m.values.flat())).filter(v => v !== null);
-    const bounds = spread.reduce((b, v) => [Math.min(b[0], v), Math.max(b[1], v)], [Infinity, -Infinity]);
-    const state = { logStep: data.logStep, logY: bounds[0] > 0 && bounds[1] / bounds[0] > 100 };
-    let chosen = null;
-
-    function say(cell) {
-      words.textContent = "";
-      const list = html("dl", words);
-      for (const [name, value] of JSON.parse(cell.dataset.facts)) {
+    facts(stem, place) {
+      const ids = this.data.facts[stem][place], found = [];
+      for (let i = 0; i < ids.length; i += 2) found.push([all.words[ids[i]], all.words[ids[i + 1]]]);
+      return found;
+    }
+    at(row, column) { return row * this.columns + column; }
+    title(row, column) {
+      const [x, y] = this.data.sides;
+      return [[x, column], [y, row]].filter(([s]) => s.name).map(([s, i]) => `${s.label} = ${s.ticks[i]}`).join(", ") || "The study";
+    }
+    say(cell) {
+      this.words.textContent = "";
+      const list = html("dl", this.words);
+      for (const [name, value] of this.facts(cell.closest("svg").dataset.map, this.at(Number(cell.dataset.row), Number(cell.dataset.column)))) {
         const pair = html("div", list);
         html("dt", pair, name);
         html("dd", pair, value);
       }
     }
-    function choose(cell) {
-      chosen = cell;
-      const at = `${cell.dataset.row},${cell.dataset.column}`;
-      for (const mark of panel.querySelectorAll(".chosen")) mark.remove();
-      for (const map of panel.querySelectorAll("svg.map")) {
+    marked() {
+      this.words.textContent = "";
+      if (!this.open) { html("p", this.words, this.hint, "hint"); return; }
+      const cell = this.maps[0].cells[this.at(...this.open)];
+      if (cell) this.say(cell);
+    }
+    show(row, column) {
+      this.close();
+      this.open = [row, column];
+      for (const { map, cells } of this.maps) {
+        const cell = cells[this.at(row, column)];
+        cell.setAttribute("aria-pressed", "true");
         // On top of all cells, or its neighbours would cover half of the line.
-        const mark = map.querySelector(`.c[data-row="${cell.dataset.row}"][data-column="${cell.dataset.column}"] rect`).cloneNode();
+        const mark = (cell.tagName === "rect" ? cell : cell.querySelector("rect")).cloneNode();
+        for (const name of Array.from(mark.attributes, a => a.name)) if (!["x", "y", "width", "height"].includes(name)) mark.removeAttribute(name);
         mark.setAttribute("class", "chosen");
-        mark.setAttribute("fill", "none");
         map.appendChild(mark);
       }
-      say(cell);
-      const place = JSON.parse(cell.dataset.facts).slice(0, Number(panel.dataset.sides)).map(f => f.join(" = ")).join(", ");
-      draw(box, data, at, place || "The study", state);
+      this.marked();
+      this.box.textContent = "";
+      this.box.hidden = false;
+      const level = this.root.querySelector(".maps h4") ? "h5" : "h4";
+      const heading = html(level, this.box, this.title(row, column) + " ");
+      const link = html("a", heading, "link", "permalink");
+      link.href = "#" + hashOf([this]);
+      link.setAttribute("aria-label", "Link to this cell");
+      draw(html("div", this.box, undefined, "lines"), this.data, `${row},${column}`, this.title(row, column), this.state);
+      this.list(`${row},${column}`, level);
     }
-    function cellOf(event) { return event.target.closest ? event.target.closest(".c") : null; }
-
-    panel.addEventListener("pointerover", e => { const c = cellOf(e); if (c) say(c); });
-    panel.addEventListener("pointerout", e => { if (cellOf(e) && chosen) say(chosen); });
-    panel.addEventListener("focusin", e => { const c = cellOf(e); if (c) say(c); });
-    panel.addEventListener("click", e => { const c = cellOf(e); if (c) choose(c); });
-    panel.addEventListener("keydown", e => {
-      const cell = cellOf(e);
-      if (!cell) return;
-      if (e.key === "Enter" || e.key === " ") { e.preventDefault(); choose(cell); return; }
-      const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 0], ArrowDown: [-1, 0] }[e.key];
-      if (!move) return;
-      e.preventDefault();
-      const row = Number(cell.dataset.row) + move[0], column = Number(cell.dataset.column) + move[1];
-      const next = cell.closest("svg").querySelector(`.c[data-row="${row}"][data-column="${column}"]`);
-      if (next) { cell.setAttribute("tabindex", "-1"); next.setAttribute("tabindex", "0"); next.focus(); }
-    });
+    list(at) {
+      const found = this.data.trials.cells[at];
+      if (!found) return;
+      const more = html("details", this.box, undefined, "behind");
+      const left = this.data.trials.total - this.data.trials.members.length;
+      html("summary", more, `Trials of this cell (${found.length}${left ? ", the others are in the table of trials" : ""})`);
+      more.open = found.length <= LISTED;
+      const scroll = html("div", more, undefined, "scroll");
+      scroll.tabIndex = 0;
+      scroll.setAttribute("role", "region");
+      scroll.setAttribute("aria-label", "Trials of this cell");
+      const table = html("table", scroll);
+      html("caption", table, "Trials of this cell", "hidden");
+      const head = html("tr", html("thead", table));
+      for (const name of ["trial", "outcome", "to see it"]) html("th", head, name).scope = "col";
+      const body = html("tbody", table);
+      for (const [member, outcome, digest] of found) {
+        const row = html("tr", body);
+        html("th", row, this.data.trials.members[member]).scope = "row";
+        html("td", row, outcome);
+        html("code", html("td", row), `phasecube show ${all.study} ${digest}`);
+      }
+    }
+    close() {
+      this.open = null;
+      for (const mark of this.root.querySelectorAll(".chosen")) mark.remove();
+      for (const cell of this.root.querySelectorAll("[aria-pressed=true].c")) cell.removeAttribute("aria-pressed");
+      this.box.hidden = true;
+      this.box.textContent = "";
+      this.marked();
+    }
+    listen() {
+      const cellOf = event => event.target.closest ? event.target.closest(".c") : null;
+      const place = cell => [Number(cell.dataset.row), Number(cell.dataset.column)];
+      this.root.addEventListener("pointerover", e => { const c = cellOf(e); if (c) this.say(c); });
+      this.root.addEventListener("pointerout", e => { if (cellOf(e)) this.marked(); });
+      this.root.addEventListener("focusin", e => { const c = cellOf(e); if (c) this.say(c); });
+      this.root.addEventListener("click", e => { const c = cellOf(e); if (c) choose(this, ...place(c)); });
+      this.root.addEventListener("keydown", e => {
+        if (e.key === "Escape" && this.open) { choose(this, null); return; }
+        const cell = cellOf(e);
+        if (!cell) return;
+        if (e.key === "Enter" || e.key === " ") { e.preventDefault(); choose(this, ...place(cell)); return; }
+        let [row, column] = place(cell);
+        if (e.key === "Home") column = 0;
+        else if (e.key === "End") column = this.columns - 1;
+        else if (e.key === "PageUp") row = this.rows - 1;
+        else if (e.key === "PageDown") row = 0;
+        else {
+          const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 0], ArrowDown: [-1, 0] }[e.key];
+          if (!move) return;
+          row += move[0];
+          column += move[1];
+        }
+        e.preventDefault();
+        if (row < 0 || column < 0 || row >= this.rows || column >= this.columns) return;
+        const next = this.maps.find(m => m.map.contains(cell)).cells[this.at(row, column)];
+        cell.setAttribute("tabindex", "-1");
+        next.setAttribute("tabindex", "0");
+        next.focus();
+      });
+    }
   }
+
+  // A hash names cells by the values of the axes: it holds when the axes grow.
+  function hashOf(open) {
+    const parts = new URLSearchParams();
+    for (const panel of open) {
+      parts.append("cell", panel.key);
+      panel.data.sides.forEach((side, i) => { if (side.name) parts.append(side.name, side.ticks[panel.open[1 - i]]); });
+    }
+    return parts.toString();
+  }
+  function read(hash) {
+    const found = [];
+    if (!hash.startsWith("#cell=")) return found;
+    let here = null;
+    for (const [name, value] of new URLSearchParams(hash.slice(1))) {
+      if (name === "cell") { here = { key: value, sides: {} }; found.push(here); }
+      else here.sides[name] = value;
+    }
+    return found;
+  }
+  // Opens the cells that the hash names and closes the others; a link to a section leaves all.
+  function follow(first) {
+    if (location.hash && !location.hash.startsWith("#cell=")) return;
+    const wanted = {};
+    for (const { key, sides } of read(location.hash)) {
+      const panel = panels[key];
+      if (!panel) continue;
+      const [column, row] = panel.data.sides.map(s => s.name ? s.ticks.indexOf(sides[s.name]) : 0);
+      if (row >= 0 && column >= 0) wanted[key] = [row, column];
+    }
+    for (const panel of Object.values(panels)) {
+      const place = wanted[panel.key];
+      if (!place) { if (panel.open) panel.close(); }
+      else if (String(place) !== String(panel.open)) panel.show(...place);
+    }
+    const keys = Object.keys(wanted);
+    if (first && keys.length) panels[keys[keys.length - 1]].root.scrollIntoView();
+  }
+  function choose(panel, row, column) {
+    if (row === null) panel.close();
+    else panel.show(row, column);
+    const open = Object.values(panels).filter(p => p.open);
+    const hash = hashOf(open);
+    if (location.hash.slice(1) !== hash) history.pushState(null, "", hash ? "#" + hash : location.pathname + location.search);
+  }
+
+  // Marks the cells that hold trials of an outcome, on every map.
+  const said = document.querySelector(".marked");
+  function mark(button) {
+    const on = button.getAttribute("aria-pressed") !== "true";
+    for (const other of document.querySelectorAll("button.mark")) other.setAttribute("aria-pressed", "false");
+    button.setAttribute("aria-pressed", String(on));
+    const name = button.dataset.outcome;
+    let n = 0, maps = 0;
+    for (const panel of Object.values(panels)) {
+      const ended = panel.data.trials.ended[name] || {};
+      for (const { map, cells } of panel.maps) {
+        map.classList.toggle("marking", on);
+        maps += 1;
+        cells.forEach(cell => {
+          const hit = on && `${cell.dataset.row},${cell.dataset.column}` in ended;
+          cell.classList.toggle("hit", hit);
+          n += hit;
+        });
+      }
+    }
+    said.textContent = !on ? "" : `${n} cells of ${maps} map${maps === 1 ? "" : "s"} hold trials that are ${name}; the others are faded. `;
+  }
+
+  for (const root of document.querySelectorAll(".panel")) panels[root.dataset.key] = new Panel(root);
+  const buttons = document.querySelectorAll("button.mark");
+  for (const button of buttons) {
+    if (Object.keys(panels).length) button.addEventListener("click", () => mark(button));
+    else button.remove();
+  }
+  if (!Object.keys(panels).length) for (const cell of document.querySelectorAll(".act")) cell.remove();
+  window.addEventListener("popstate", () => follow(false));
+  follow(true);
 })();

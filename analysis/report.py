@@ -9,42 +9,43 @@ import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import jinja2
-import numpy as np
 import pandas as pd
 import xarray as xr
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from phasecube.analysis import print_style
+from phasecube.analysis import page_facts, print_style
 from phasecube.analysis.analyses import Request, requests
 from phasecube.analysis.cube import PLAN, Chunks, open_study
+from phasecube.analysis.delay_words import delay_in_words
 from phasecube.analysis.drawings import draw
-from phasecube.analysis.drawn import Drawn, Map
-from phasecube.analysis.grokking import Phase, delay_law, grokking, onsets
-from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
+from phasecube.analysis.drawn import Drawn, Map, Section
+from phasecube.analysis.figure_trials import Behind, FigureTrials
+from phasecube.analysis.findings import law_found
+from phasecube.analysis.labels import format_value
+from phasecube.analysis.map_making import first_upper
+from phasecube.analysis.outcome_places import ended, outcome_sentence
+from phasecube.analysis.page_cells import Words, trials_of
 from phasecube.analysis.page_curves import curves_of
+from phasecube.analysis.page_facts import Facts
 from phasecube.analysis.page_map import place_map
-from phasecube.analysis.phase_diagram import sweep_dims
 from phasecube.analysis.plots import Plot
+from phasecube.analysis.study_cautions import engines, study_cautions
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
+__all__ = ["Facts", "write_pages", "write_report"]
+
 PAGE_NUMBERS = 400_000  # of all curves in a page, about 3 MB
+PAGE_TRIALS = 30_000  # of all cells whose digests travel in a page, about 1 MB
+# Patterns of the page by the hatches of matplotlib, whose names are no ids.
+HATCHES = {"xxxx": "x", "++": "plus", "//": "rise", "\\\\\\\\": "fall", "..": "dots"}
 TABLE_ROWS = 400  # shown in the page; the CSV file holds all
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a page says of a study beside its Dataset; all optional."""
-
-    packs: int | None = None
-    runs: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
 
 def write_report(study: Path | str, *, chunks: Chunks = None) -> Path:
@@ -59,7 +60,7 @@ def write_report(study: Path | str, *, chunks: Chunks = None) -> Path:
     ds = open_study(study, chunks=chunks)
     plan = read_plan(study / PLAN)
     wanted = requests([(a.kind, a.options) for a in plan.sweep.analyses], ds)
-    facts = Facts(plan.n_packs, _read_runs(study / "runs.jsonl"))
+    facts = page_facts.facts_of(study, plan.n_packs)
     target, partial = study / "report", study / f"report.{uuid4().hex}.partial"
     try:
         write_pages(ds, wanted, facts, partial)
@@ -75,39 +76,130 @@ def write_pages(ds: xr.Dataset, wanted: Sequence[Request], facts: Facts, folder:
     """Write the page, the figures and the tables of a Dataset into `folder`."""
     for name in ("figures", "tables"):
         (folder / name).mkdir(parents=True)
-    analyses, curves = [], {}
-    drawn = [_drawn(ds, request) for request in wanted]
-    n_sections = sum(len(d.sections) for d, _ in drawn) or 1
-    for number, (found, notes) in enumerate(drawn, 1):
+    ds = ds.assign(outcome=ds.outcome.compute())  # one byte a trial, asked again and again
+    page = _Page(ds, folder)
+    drawn = [(request, *_drawn(ds, request)) for request in wanted]
+    n_sections = sum(len(found.sections) for _, found, _ in drawn) or 1
+    analyses = [
+        page.analysis(number, request, found, notes, n_sections)
+        for number, (request, found, notes) in enumerate(drawn, 1)
+    ]
+    outcomes = ended(ds)
+    sources, more_sources = page_facts.origins(ds, facts)
+    html = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            ds=ds.attrs,
+            analyses=analyses,
+            data=_script({"words": page.words.texts, "panels": page.panels, "study": facts.study}),
+            outcomes=outcomes,
+            planned=[e for e in outcomes if e.outcome is not Outcome.NOT_PLANNED],
+            ended_sentence=outcome_sentence({e.outcome: e.n for e in outcomes}),
+            cautions=study_cautions(ds, facts.runs),
+            trials=page.trials.behind({}),
+            axes=page_facts.axes_of(ds),
+            fixed=page_facts.fixed_of(ds),
+            measures=page_facts.recorded_of(ds),
+            steps=page_facts.steps_of(ds),
+            seeds=page_facts.seeds_of(ds),
+            engines=engines(ds, ds.outcome),
+            origins=sources,
+            more_origins=more_sources,
+            css=_part("report.css"),
+            script=_part("report_curves.js") + _part("report.js"),
+            facts=facts,
+        )
+    )
+    (folder / "index.html").write_text(html, encoding="utf-8")
+
+
+class _Page:
+    """Gathers the parts of one page and writes the files that lie beside it."""
+
+    def __init__(self, ds: xr.Dataset, folder: Path) -> None:
+        self.ds = ds
+        self.folder = folder
+        self.words = Words()
+        self.panels: dict[str, Any] = {}
+        self.trials = FigureTrials(ds, folder)
+
+    def analysis(
+        self, number: int, request: Request, found: Drawn, notes: list[str], n_sections: int
+    ) -> dict[str, Any]:
+        """Return one analysis as the template takes it."""
         sections = []
         for panel, section in enumerate(found.sections, 1):
             key = f"{number}-{panel}"
-            curves[key] = curves_of(section, numbers=PAGE_NUMBERS // n_sections)
-            maps = [
-                {"placed": place_map(m, section.panel)} | _map(folder, f"{key}-{_slug(m.name)}", m)
-                for m in section.maps
-            ]
+            self.panels[key] = self._panel(section, n_sections)
+            behind = self.trials.behind({**section.panel.fixed})
+            maps = [self._map(key, section, m, behind) for m in section.maps]
             sections.append({"key": key, "section": section, "maps": maps})
-        plots = [_plot(folder, f"{number}-{plot.name}", plot) for plot in found.plots]
-        analyses.append(
-            {"heading": found.heading, "notes": notes, "sections": sections, "plots": plots}
-        )
-    page = _environment().get_template("report.html")
-    html = page.render(
-        ds=ds.attrs,
-        analyses=analyses,
-        curves=_script(curves),
-        outcomes=_outcomes(ds),
-        complete=_complete(ds),
-        axes=_axes(ds),
-        fixed=_fixed(ds),
-        measures=[(n, name_and_unit(v)) for n, v in ds.data_vars.items() if "step" in v.dims],
-        steps=_steps(ds),
-        css=_part("report.css"),
-        script=_part("report.js"),
-        facts=facts,
-    )
-    (folder / "index.html").write_text(html, encoding="utf-8")
+        select = getattr(request.options, "select", {})
+        plots = [self._plot(number, p, select, len(found.plots)) for p in found.plots]
+        return {
+            "id": f"a{number}",
+            "heading": found.heading,
+            "notes": notes,
+            "sections": sections,
+            "plots": plots,
+            "found": _found(request, found),
+        }
+
+    def _panel(self, section: Section, n_sections: int) -> dict[str, Any]:
+        panel = section.panel
+        sides = [
+            {"name": side.name, "label": side.label, "ticks": list(side.ticks)}
+            for side in (panel.x, panel.y)
+        ]
+        return {
+            "sides": sides,
+            "facts": {},
+            "trials": trials_of(section, most=PAGE_TRIALS // n_sections),
+            **curves_of(section, numbers=PAGE_NUMBERS // n_sections),
+        }
+
+    def _map(self, key: str, section: Section, drawn: Map, behind: Behind) -> dict[str, Any]:
+        stem = f"{key}-{_slug(drawn.name)}"
+        self.panels[key]["facts"][stem] = self.words.facts(drawn)
+        said = f"{behind.sentence} {drawn.entered}".strip()
+        figure = drawn.figure()
+        print_style.extend_caption(figure, said)
+        print_style.add_cautions(figure, drawn.cautions)
+        print_style.save(figure, self.folder / "figures" / stem)
+        placed = place_map(drawn, section.panel)
+        table = _table(self.folder, stem, drawn.table)
+        return {"map": drawn, "placed": placed, "said": said, "trials": behind.href, **table}
+
+    def _plot(
+        self, number: int, drawn: Plot, select: Mapping[str, Any], n_plots: int
+    ) -> dict[str, Any]:
+        stem = _slug(f"{number}-{drawn.name}")
+        behind = self.trials.behind({**select, **drawn.fixed})
+        apart = n_plots < 2 or drawn.fixed
+        said = behind.sentence if apart else f"All plots of this analysis: {behind.sentence}"
+        figure = drawn.figure()
+        print_style.extend_caption(figure, said)
+        print_style.add_cautions(figure, drawn.cautions)
+        print_style.save(figure, self.folder / "figures" / stem)
+        named = f' role="img" aria-label="{escape(drawn.title)}">'
+        svg = print_style.as_svg(figure, stem).replace(">", named, 1)
+        picture = Markup(svg)  # noqa: S704 - matplotlib escapes, and so is the title
+        table = _table(self.folder, stem, drawn.table)
+        return {"plot": drawn, "picture": picture, "said": said, "trials": behind.href, **table}
+
+
+def _found(request: Request, found: Drawn) -> list[str]:
+    """Return what each map or plot of an analysis shows, by its name."""
+    told = []
+    for section in found.sections:
+        where = f", {section.title}" if section.title else ""
+        told += [f"{m.title}{where}: {m.found}." for m in section.maps if m.found]
+    for plot in found.plots:
+        said = law_found(plot.table) if request.kind == "scaling_law" else plot.found
+        if said:
+            told.append(f"{plot.title}: {said}.")
+    return told
 
 
 def _drawn(ds: xr.Dataset, wanted: Request) -> tuple[Drawn, list[str]]:
@@ -115,64 +207,12 @@ def _drawn(ds: xr.Dataset, wanted: Request) -> tuple[Drawn, list[str]]:
     try:
         found = draw(ds, wanted)
     except StudyError as error:
-        return Drawn(wanted.title or wanted.kind.replace("_", " "), ()), [str(error)]
+        heading = wanted.title or first_upper(wanted.kind.replace("_", " "))
+        return Drawn(heading, ()), [str(error)]
     notes = [found.note] if found.note else []
     if wanted.kind == "grokking":
-        notes += _law(ds, wanted)
+        notes += delay_in_words(ds, wanted)
     return found, notes
-
-
-def _law(ds: xr.Dataset, wanted: Request) -> list[str]:
-    """Return the delay law in words where lr * weight_decay varies and enough trials grokked."""
-    rates = [parameter(ds, name) for name in ("lr", "weight_decay")]
-    if rates[0] is None or rates[1] is None or (rates[0] * rates[1]).size < 2:
-        return []
-    rate = rates[0] * rates[1]
-    t_grok = onsets(ds, wanted.rule)[1]
-    late = grokking(ds, wanted.rule).phase == Phase.GROKKING
-    # At large rates t_grok meets a floor and the law ends; the lower half shows the difference.
-    middle = float(np.median(np.unique(rate.values[rate.values > 0])))
-    said = []
-    for words, within in (("", late), (" at the lower half of the rates", late & (rate <= middle))):
-        try:
-            part = replace(t_grok, step=t_grok.step.where(within))
-            law = delay_law(part, rates[0], rates[1], over=wanted.over)
-        except StudyError:
-            continue  # too few trials grokked there: the maps say so
-        ends = f"{law.low:.2f} to {law.high:.2f}".replace("-", "−")
-        exponent = f"{law.slope:.2f}".replace("-", "−")
-        said.append(f"{exponent}{words} (95 % {ends}; {law.n} trials, R² {law.r_squared:.2f})")
-    if not said:
-        return []
-    sentence = (
-        "Delay law of the trials in the grokking phase, all other axes alike: t_grok goes as "
-        f"lr × weight decay to the power of {', '.join(said)}. −1 is expected where weight decay "
-        "drives the onset; trials that had not generalised by their end are left out."
-    )
-    return [sentence]
-
-
-def parameter(ds: xr.Dataset, name: str) -> xr.DataArray | None:
-    """Return a parameter as an axis, a derived coordinate or fixed value, None if absent."""
-    if name in ds.coords:
-        return ds[name]
-    value = json.loads(ds.attrs.get("fixed", "{}")).get(name)
-    return xr.DataArray(value) if isinstance(value, int | float) else None
-
-
-def _map(folder: Path, stem: str, drawn: Map) -> dict[str, Any]:
-    figure = drawn.figure()
-    print_style.add_cautions(figure, drawn.cautions)
-    print_style.save(figure, folder / "figures" / stem)
-    return {"map": drawn, **_table(folder, stem, drawn.table)}
-
-
-def _plot(folder: Path, stem: str, drawn: Plot) -> dict[str, Any]:
-    figure = drawn.figure()
-    print_style.add_cautions(figure, drawn.cautions)
-    print_style.save(figure, folder / "figures" / _slug(stem))
-    picture = Markup(print_style.as_svg(figure, stem))  # noqa: S704 - matplotlib escapes
-    return {"plot": drawn, "picture": picture, **_table(folder, _slug(stem), drawn.table)}
 
 
 def _table(folder: Path, stem: str, table: pd.DataFrame) -> dict[str, Any]:
@@ -203,61 +243,10 @@ def _part(name: str) -> Markup:
     return Markup((resources.files("phasecube.analysis") / name).read_text("utf-8"))  # noqa: S704 - ours
 
 
-def _outcomes(ds: xr.Dataset) -> list[tuple[str, int]]:
-    counts = np.bincount(ds.outcome.values.astype(np.int64).ravel(), minlength=256)
-    named = [(o.name.lower().replace("_", " "), int(counts[o])) for o in Outcome]
-    return [(name, n) for name, n in named if n]
-
-
-def _complete(ds: xr.Dataset) -> bool:
-    return not bool((ds.outcome == Outcome.NOT_RUN).any())
-
-
-def _axes(ds: xr.Dataset) -> list[dict[str, Any]]:
-    found = []
-    for dim in sweep_dims(ds):
-        for name, coord in ds.coords.items():
-            if coord.dims != (dim,):
-                continue
-            values = tick_labels(coord.values)
-            text = ", ".join(values if len(values) <= 12 else (*values[:5], "…", *values[-2:]))
-            found.append(
-                {
-                    "name": name if name == dim else f"{name} (in {dim})",
-                    "label": name_and_unit(coord),
-                    "n": len(values),
-                    "values": text,
-                }
-            )
-    return found
-
-
-def _fixed(ds: xr.Dataset) -> list[tuple[str, str]]:
-    values = json.loads(ds.attrs.get("fixed", "{}"))
-    return [(name, format_value(value)) for name, value in sorted(values.items())]
-
-
-def _steps(ds: xr.Dataset) -> str:
-    steps = ds.step.values
-    if len(steps) < 2:
-        return f"step {', '.join(map(str, steps))}"
-    gaps = np.unique(np.diff(steps))
-    spacing = f"every {gaps[0]}" if len(gaps) == 1 else f"{gaps[0]} to {gaps[-1]} apart"
-    return f"{len(steps)} steps from {steps[0]} to {steps[-1]}, {spacing}"
-
-
-def _read_runs(path: Path) -> tuple[dict[str, Any], ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return ()
-    runs = []
-    for line in lines:
-        try:
-            runs.append(json.loads(line))
-        except ValueError:
-            continue  # the last line of a run that was killed while writing it
-    return tuple(r for r in runs if isinstance(r, dict))
+def _with_code(text: str) -> Markup:
+    """Return a text whose parts between backticks are code."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(marked)  # noqa: S704 - escaped before
 
 
 def _slug(text: str) -> str:
@@ -273,4 +262,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["number"] = lambda value: format_value(value, 3)
+    environment.filters["code"] = _with_code
+    environment.filters["hatch"] = HATCHES.__getitem__
+    environment.filters["thousands"] = lambda value: f"{value:,}"
     return environment

@@ -173,9 +173,9 @@ def test_curves_thinned_for_the_page_keep_steps_at_which_all_were_taken() -> Non
         {"step": steps},
     )
     panel = SimpleNamespace(ds=ds, members=[0])
-    for measures, n in ((("loss",), 24), (("loss", "costly"), 4)):
+    for measures, n in ((("loss",), 8), (("loss", "costly"), 4)):
         section: Any = SimpleNamespace(
             panel=panel, measures=measures, thresholds=(), log_step=False
         )
         found = curves_of(section, numbers=1)["steps"]
-        assert len(found) == n and (n == 24 or found == [0, 7, 50, 99])
+        assert len(found) == n and (n == 8 or found == [0, 7, 50, 99])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -62,11 +60,11 @@ def page(folder: Path, ds: xr.Dataset, *wanted: Request) -> str:
     return (folder / "report" / "index.html").read_text(encoding="utf-8")
 
 
-def embedded_curves(html: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="curves">(.*?)</script>', html, re.S)
+def embedded(html: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)
     assert found
-    curves: dict[str, Any] = json.loads(found[1])
-    return curves
+    data: dict[str, Any] = json.loads(found[1])
+    return data
 
 
 class Resources(HTMLParser):
@@ -134,7 +132,7 @@ def test_the_table_of_phases_holds_a_row_per_cell(finished: tuple[Path, str]) ->
 def test_a_cell_has_one_curve_per_seed_and_measure_that_ends_where_its_trial_did(
     finished: tuple[Path, str],
 ) -> None:
-    data = embedded_curves(finished[1])["1-1"]
+    data = embedded(finished[1])["panels"]["1-1"]
     members = data["cells"]["0,1"]
     assert [m["member"] for m in members] == ["seed 0", "seed 1", "seed 2"]
     assert members[0]["outcome"] == "diverged" and len(members[0]["values"][0]) == 2
@@ -149,7 +147,7 @@ def test_a_finished_study_does_not_say_that_it_is_not(finished: tuple[Path, str]
 def test_an_unfinished_study_says_so_and_marks_its_cells(tmp_path: Path) -> None:
     html = page(tmp_path, study(unfinished=True))
     assert "This study is not finished." in html
-    assert 'class="corner"' in html and "url(#hatch-//)" in html
+    assert 'class="corner"' in html and "url(#hatch-rise)" in html
 
 
 def test_text_of_the_study_cannot_become_markup(tmp_path: Path) -> None:
@@ -157,7 +155,7 @@ def test_text_of_the_study_cannot_become_markup(tmp_path: Path) -> None:
     ds = study(title=hostile).assign_coords(seed=[hostile, "b", "c"])
     html = page(tmp_path, ds)
     assert hostile not in html and "alert(1)" in html
-    assert embedded_curves(html)["1-1"]["cells"]["1,0"][0]["member"] == f"seed {hostile}"
+    assert embedded(html)["panels"]["1-1"]["cells"]["1,0"][0]["member"] == f"seed {hostile}"
 
 
 def test_an_analysis_that_cannot_be_drawn_says_why_and_spares_the_others(tmp_path: Path) -> None:
@@ -198,59 +196,3 @@ def test_one_threshold_serves_both_measures() -> None:
 def test_an_unknown_option_is_named_with_those_there_are() -> None:
     with pytest.raises(StudyError, match=r"curves does not take colour; it takes measures"):
         request("curves", {"colour": "red"})
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    binary = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if not binary or not driver:
-        pytest.skip("chromium and chromedriver are not installed")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1250,1500",
-        f"--user-data-dir={tmp_path / 'profile'}",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield opened
-    opened.quit()
-
-
-@pytest.mark.browser
-def test_a_click_on_a_cell_draws_its_curves(browser: Any, finished: tuple[Path, str]) -> None:
-    browser.get((finished[0] / "index.html").as_uri())
-    find = browser.find_element
-    find("css selector", 'svg[data-map="1-1-phases"] .c[data-row="1"][data-column="1"]').click()
-    lines = browser.find_elements("css selector", ".curves path.line")
-    drawn = {(p.get_attribute("data-measure"), p.get_attribute("data-member")) for p in lines}
-    assert drawn == {
-        (m, f"seed {s}") for m in ("train_accuracy", "val_accuracy") for s in (0, 1, 2)
-    }
-    assert "grokking" in find("css selector", ".cell").text
-    assert browser.get_log("browser") == []
-
-
-@pytest.mark.browser
-def test_the_keyboard_reaches_cells_and_draws(browser: Any, finished: tuple[Path, str]) -> None:
-    from selenium.webdriver.common.keys import Keys
-
-    browser.get((finished[0] / "index.html").as_uri())
-    first = browser.find_element("css selector", 'svg[data-map="1-1-phases"] .c[tabindex="0"]')
-    first.send_keys(Keys.ARROW_UP)
-    focused = browser.switch_to.active_element
-    assert (focused.get_attribute("data-row"), focused.get_attribute("data-column")) == ("1", "0")
-    assert "grokking" in browser.find_element("css selector", ".cell").text
-    focused.send_keys(Keys.ENTER)
-    assert browser.find_elements("css selector", ".curves path.line")

@@ -209,7 +209,7 @@ def test_what_a_map_shows_is_its_least_and_greatest_value() -> None:
 def test_what_phases_show_is_how_many_cells_have_each() -> None:
     ds = study().assign(val_accuracy=study().train_accuracy)
     (section,) = draw(ds, Request("grokking", x="width", y="lr")).sections
-    assert section.maps[0].found == "all 12 cells are comprehension"
+    assert section.maps[0].found == "all 12 cells comprehension"
 
 
 def slices(ds: xr.Dataset, **options: Any) -> Any:

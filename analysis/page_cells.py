@@ -1,0 +1,69 @@
+"""What the page knows of each cell beside its curves: facts in words, trials and their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from phasecube.analysis.drawn import Map, Section
+from phasecube.analysis.outcome_places import in_words
+from phasecube.engine.record import Outcome
+
+DIGEST_LETTERS = 12  # 48 bits: of 10^6 trials two share them once in 500 studies
+
+
+class Words:
+    """A pool of texts: maps of thousands of cells say the same few again and again."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self._places: dict[str, int] = {}
+
+    def at(self, text: str) -> int:
+        """Return the place of a text in `texts`."""
+        if text not in self._places:
+            self._places[text] = len(self.texts)
+            self.texts.append(text)
+        return self._places[text]
+
+    def facts(self, drawn: Map) -> list[list[int]]:
+        """Return name, value, name, value, ... of each cell of a map, row by row."""
+        return [[self.at(t) for t in _flat(cell.facts)] for cell in drawn.cells]
+
+
+def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    return [text for pair in pairs for text in pair]
+
+
+def trials_of(section: Section, *, most: int) -> dict[str, Any]:
+    """Return the trials of a section's cells as plain values for JSON, about `most` of them.
+
+    cells: "row,column" -> [member, outcome, digest] each; `shown` of `total` members are
+    there. ended: outcome -> "row,column" -> how many of the cell's trials ended so.
+    """
+    ds = section.panel.ds
+    outcome = ds.outcome.transpose("row", "column", "member").values
+    ended: dict[str, dict[str, int]] = {}
+    for kind in Outcome:
+        if kind is Outcome.NOT_PLANNED:
+            continue
+        counts = (outcome == kind).sum(-1)
+        at = np.argwhere(counts)
+        if len(at):
+            ended[in_words(kind)] = {f"{r},{c}": int(counts[r, c]) for r, c in at}
+    total = outcome.shape[-1]
+    shown = int(np.clip(most // max(1, outcome.shape[0] * outcome.shape[1]), 0, total))
+    cells: dict[str, list[list[Any]]] = {}
+    if "digest" in ds and shown:
+        some = ds.digest.isel(member=slice(0, shown))
+        digest = some.broadcast_like(ds.outcome.isel(member=slice(0, shown)))
+        names = digest.transpose("row", "column", "member").values
+        planned = outcome[..., :shown] != Outcome.NOT_PLANNED
+        for row, column, member in np.argwhere(planned):
+            name = str(names[row, column, member])[:DIGEST_LETTERS]
+            told = in_words(Outcome(int(outcome[row, column, member])))
+            cells.setdefault(f"{row},{column}", []).append([int(member), told, name])
+    members = list(section.panel.members[:shown])
+    return {"cells": cells, "members": members, "total": total, "ended": ended}
