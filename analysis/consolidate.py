@@ -59,13 +59,19 @@ def consolidate(study: Path | str) -> Path:
 
 def _write(study: Path, path: Path) -> None:
     import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     ds = xr.open_dataset(study, engine=RowsBackend, cache=False)
     curves = curves_of(ds)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", zarr.errors.ZarrUserWarning)  # consolidated metadata
         small = _plain_strings(ds.drop_vars(curves))
-        encoding = {str(n): {"chunks": v.shape} for n, v in small.variables.items() if v.size}
+        codecs = [ZstdCodec(), Crc32cCodec()]
+        encoding: dict[str, dict[str, Any]] = {
+            str(n): {"chunks": v.shape, "compressors": codecs}
+            for n, v in small.variables.items()
+            if v.size
+        }
         small.to_zarr(path, zarr_format=3, consolidated=False, encoding=encoding)
         group = zarr.open_group(path, mode="r+", use_consolidated=False)
         for name in curves:
@@ -76,7 +82,7 @@ def _write(study: Path, path: Path) -> None:
 
 def _copy(curve: xr.Variable, name: str, group: Any) -> None:
     """Copy a measure slab by slab; a pack is read once for each slab that it has a part in."""
-    from zarr.codecs import BloscCodec
+    from zarr.codecs import BloscCodec, Crc32cCodec
 
     chunks, axis, itemsize = chunks_on_disk(curve), step_axis(curve.dims), curve.dtype.itemsize
     array = group.create_array(
@@ -84,7 +90,8 @@ def _copy(curve: xr.Variable, name: str, group: Any) -> None:
         shape=curve.shape,
         chunks=chunks,
         dtype=curve.dtype,
-        compressors=BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"),
+        # Of bits that flipped on disk, Blosc lets most pass as other numbers.
+        compressors=[BloscCodec(cname="zstd", clevel=1, shuffle="shuffle"), Crc32cCodec()],
         fill_value=np.nan,
         dimension_names=[str(d) for d in curve.dims],
         chunk_key_encoding={"name": "default", "separator": "."},

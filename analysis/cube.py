@@ -79,7 +79,9 @@ def open_study(path: Path | str, *, chunks: Chunks = None) -> xr.Dataset:
         try:
             return _chunked(open_cube(path / CUBE, edition), chunks)
         except StudyError:
-            continue  # replaced while it was opened
+            if edition_of(path / CUBE) == edition:  # not replaced while it was opened
+                lacks = "a file in it is not what was written"
+                break
     ds = _chunked(xr.open_dataset(path, engine=RowsBackend), chunks)
     if not lacks:
         return ds

@@ -89,6 +89,35 @@ def test_a_damaged_cube_is_written_anew(study: Path) -> None:
     assert is_current(study) and names(open_study(study)) == []
 
 
+def chunks_of(study: Path, array: str) -> list[Path]:
+    files = sorted((study / "cube.zarr" / array).rglob("*"))
+    return [p for p in files if p.is_file() and p.name != "zarr.json"]
+
+
+@pytest.mark.parametrize("array", ["train_loss", "weight_norm_per_layer", "n_recorded"])
+def test_a_bit_that_flipped_on_disk_is_never_read_as_a_number(study: Path, array: str) -> None:
+    chunk = chunks_of(study, array)[0]
+    whole = chunk.read_bytes()
+    for place in np.linspace(0, len(whole) - 1, 12).astype(int):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << (place % 8)
+        chunk.write_bytes(bytes(flipped))
+        with pytest.raises(StudyError, match="its checksum is another"):
+            open_study(study)[array].load()
+    chunk.write_bytes(whole)
+    assert not np.isnan(open_study(study)[array].values).any()
+
+
+def test_a_bit_that_flipped_in_a_coordinate_is_found_at_opening(study: Path) -> None:
+    chunk = chunks_of(study, "lr")[0]
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\xff")
+    ds = open_study(study)
+    assert names(ds) == ["damaged_cube"]
+    xr.testing.assert_equal(ds.load(), rows_of(study).load())
+    with pytest.raises(StudyError, match="its checksum is another"):
+        open_study(study / "cube.zarr")
+
+
 def edit(cube: Path, **attributes: object) -> None:
     root = json.loads((cube / "zarr.json").read_bytes())
     root["attributes"] |= attributes
