@@ -11,8 +11,14 @@ from packs import grid, train
 from phasecube.engine.experiments.modular_arithmetic import ModularArithmetic
 
 LI2 = {
-    **{"width": 256, "init": "uniform_fan_in", "loss": "centred_mse", "optimizer": "adam"},
-    **{"lr": 0.01, "beta2": 0.999, "l2": 5e-4, "weight_decay": 0.0},
+    "width": 256,
+    "init": "uniform_fan_in",
+    "loss": "centred_mse",
+    "optimizer": "adam",
+    "lr": 0.01,
+    "beta2": 0.999,
+    "l2": 5e-4,
+    "weight_decay": 0.0,
 }
 
 
