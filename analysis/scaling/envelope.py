@@ -27,6 +27,8 @@ CUTS = 9  # budgets at which curves are cut
 WINDOW = 8.0  # sizes within this factor of the best one make a cut's parabola
 BUDGETS = 100
 MOSTLY = 0.5
+REFINED = 3  # times the line says which budgets are kept
+MARGIN = 2.0  # standard deviations of ln N
 
 Curve = tuple[float, Floats, Floats]  # N, FLOPs at each record (rising), y there
 
@@ -131,15 +133,34 @@ def _at(curve: Curve, budgets_B: Floats) -> Floats:
 
 
 def _envelope(size_R: Floats, loss_RB: Floats, budgets_B: Floats) -> pd.DataFrame:
-    reached_B = np.isfinite(loss_RB).sum(0)
-    best_B = np.where(np.isfinite(loss_RB), loss_RB, np.inf).argmin(0)
-    inside_B = (size_R[best_B] > size_R.min()) & (size_R[best_B] < size_R.max())
-    kept_B = inside_B & (reached_B > 2)
-    columns = np.arange(len(budgets_B))[kept_B]
+    """Return flop, size and loss of the lowest curve at each budget whose best size lies inside.
+
+    Runs of one size count by their mean: the luckiest of several seeds is no better a size. Near the
+    smallest and the largest size noise can only err inwards, and a line through what is best
+    there comes out flat: so budgets are kept by where the line has them, two standard
+    deviations of what is best around it from either end, and not by what is best at each.
+    """
+    sizes, place_R = np.unique(size_R, return_inverse=True)
+    loss_SB = np.array([loss_RB[place_R == s].mean(axis=0) for s in range(len(sizes))])
+    has_SB = np.isfinite(loss_SB)
+    best_B = np.where(has_SB, loss_SB, np.inf).argmin(0)
+    first_B, last_B = has_SB.argmax(0), len(sizes) - 1 - has_SB[::-1].argmax(0)
+    enough_B = has_SB.sum(0) > 2
+    log_size, log_flop_B = np.log(sizes), np.log(budgets_B)
+    kept_B = enough_B & (best_B > 0) & (best_B < len(sizes) - 1)
+    for _ in range(REFINED):
+        if kept_B.sum() < FEWEST_BUDGETS or np.ptp(best_B[kept_B]) == 0:
+            break
+        slope, height = np.polyfit(log_flop_B[kept_B], log_size[best_B[kept_B]], 1)
+        line_B = height + slope * log_flop_B
+        margin = MARGIN * np.std(log_size[best_B[kept_B]] - line_B[kept_B])
+        inside_B = line_B > log_size[first_B] + margin
+        kept_B = enough_B & inside_B & (line_B < log_size[last_B] - margin)
+    columns = np.flatnonzero(kept_B)
     return pd.DataFrame(
         {
             "flop": budgets_B[kept_B],
-            "size": size_R[best_B][kept_B],
-            "loss": loss_RB[best_B[kept_B], columns],
+            "size": sizes[best_B][kept_B],
+            "loss": loss_SB[best_B[kept_B], columns],
         }
     )

@@ -23,6 +23,7 @@ from phasecube.engine.errors import StudyError
 
 SAME_BUDGET = 0.1  # in ln C: rows nearer than that may belong to one budget,
 WIDEST_BUDGET = 0.25  # if all of them lie within this
+AT_BUDGETS = 1 / 3  # share of the rows: chance makes budgets too
 SHOWN = 3
 WHY = {
     "few_sizes": f"fewer than {FEWEST_SIZES} sizes, which a parabola needs,",
@@ -77,6 +78,12 @@ def by_profiles(points: Points, rule: FlopRule | None = None, *, seed: int = 0) 
         )
         for name, flops in left_out.items()
     ]
+    share = sum(len(p.rows_n) for p in found) / len(points)
+    if len(found) >= FEWEST_BUDGETS and share < AT_BUDGETS:
+        raise StudyError(
+            f"{share:.0%} of the rows lie at budgets that have a minimum: the others have FLOPs of "
+            "their own"
+        )
     if len(found) < FEWEST_BUDGETS:
         why = "; ".join(map(str, cautions)) or f"there are {len(budgets)} budgets"
         raise StudyError(

@@ -56,7 +56,8 @@ def resampled(fit: Fit, n: int = RESAMPLES, *, seed: int = 0) -> Resampled:
 
     Where the fit is of means, what is drawn are the runs behind them, averaged anew. Of more
     than MOST_ROWS rows as many are drawn, and the refits' distance from the fit is scaled by the
-    root of the share (m out of n bootstrap: Bickel, Goetze & van Zwet 1997).
+    root of the share (m out of n bootstrap: Bickel, Goetze & van Zwet 1997). Of runs with several
+    rows it is scaled up by how few runs they are, as sandwich errors of clusters are.
     """
     with one_thread():
         return _resampled(fit, n, seed)
@@ -72,7 +73,7 @@ def _resampled(fit: Fit, n: int, seed: int) -> Resampled:
     whole = _objective(fit)
     share = min(1.0, MOST_ROWS / len(source))
     m = max(1, round(share * len(rows_of)))
-    shrink = np.sqrt(m / len(rows_of))
+    scale = np.sqrt(m / len(rows_of)) * _few_runs(len(rows_of), len(source), len(fit.law.names))
     found, checked, hopped = [], 0, 0
     for _ in range(n):
         drawn_runs = rng.integers(0, len(rows_of), m)
@@ -86,7 +87,7 @@ def _resampled(fit: Fit, n: int, seed: int) -> Resampled:
             if best[1] < value * (1 - SAME):
                 hopped += 1
                 theta_P = best[0]
-        theta_P = fit.theta_P + shrink * (theta_P - fit.theta_P)
+        theta_P = fit.theta_P + scale * (theta_P - fit.theta_P)
         found.append(list(values_of(fit.law, theta_P).values()))
     return Resampled(fit.law.names, np.array(found), hopped / checked if checked else 0.0)
 
@@ -162,6 +163,18 @@ def extrapolation_cautions(fit: Fit, **features: float) -> list[Caution]:
                 )
             )
     return found
+
+
+def _few_runs(n_runs: int, n_rows: int, n_parameters: int) -> float:
+    """Return what a spread over runs is multiplied by: degrees of freedom, and Student's quantile.
+
+    1 where each row is a run: there the spread of resamples holds the truth as it is
+    (docs/scaling.md has both coverages).
+    """
+    if n_runs == n_rows:
+        return 1.0
+    freedom = max(1, n_runs - n_parameters)
+    return float(np.sqrt(n_runs / freedom) * stats.t.ppf(0.975, freedom) / stats.norm.ppf(0.975))
 
 
 def _averaged(fit: Fit, source: Points, rows: np.ndarray) -> Objective:

@@ -27,6 +27,7 @@ from phasecube.analysis.scaling.resampled import (
 
 LARGEST_SHARE = 0.2
 HOPPED = 0.02
+FEW_RUNS = 2  # a parameter
 NO_FLOOR_SHARE = 0.025  # of the resamples: the interval of the floor ends at none
 
 
@@ -228,6 +229,11 @@ def _of_resamples(fit: Fit, again: Resampled | None) -> list[Caution]:
                 "ended in a better minimum: the intervals are too narrow",
             )
         )
+    source = fit.points.members or fit.points
+    n_runs = len(np.unique(source.run_N))
+    if n_runs < len(source) and n_runs < FEW_RUNS * len(fit.law.names):
+        message = f"{n_runs} runs for {len(fit.law.names)} parameters: the intervals are rough"
+        found.append(Caution("few_runs", message))
     floor = fit.law.floor
     if floor is not None and not any(c.name == "no_floor" for c in fit.cautions):
         share = float((again[floor] < 1e-3 * fit.points.y_N.min()).mean())
