@@ -6,6 +6,8 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 
 import numpy as np
@@ -336,3 +338,39 @@ def test_a_cube_that_never_stands_still_gives_way_to_the_rows(
     monkeypatch.setattr(cube_module, "edition_of", lambda _: (next(n), 0, 0))
     ds = open_study(study)
     assert names(ds) == [] and int((ds.outcome == Outcome.DONE).sum()) == N_TRIALS
+
+
+def rewrite_again_and_again(study: Path, done: EventType) -> None:
+    store = Store(study / "store.zarr")
+    for row in range(12):
+        store.reset_rows([row])
+        consolidate(study)
+    done.set()
+
+
+@pytest.mark.slow
+def test_a_reader_beside_a_writer_of_cubes_reads_right_numbers_or_is_told(study: Path) -> None:
+    expected = open_study(study).train_loss.load()
+    context = get_context("spawn")
+    done = context.Event()
+    writer = context.Process(target=rewrite_again_and_again, args=(study, done))
+    writer.start()
+    n_right, n_told = 0, 0
+    while not done.is_set() or not n_right:
+        ds = open_study(study)
+        try:
+            ran, loss = ds.outcome.load() == Outcome.DONE, ds.train_loss.load()
+        except StudyError as error:
+            assert "written anew since it was opened" in str(error)
+            n_told += 1
+            continue
+        # Of rows that are reset after opening, nothing or what they were.
+        right = (loss == expected) | (loss.isnull() & _from_rows(ds))
+        assert bool(right.where(ran, other=True).all())
+        n_right += 1
+    writer.join()
+    assert writer.exitcode == 0 and n_right
+
+
+def _from_rows(ds: xr.Dataset) -> bool:
+    return "chunks" not in ds.train_loss.encoding
