@@ -42,7 +42,8 @@ def survival_median(
     first time at which survival is at most 1/2 (the middle of the flat part where it is
     exactly 1/2 and falls later), `inf` where survival never falls so far. The interval
     holds every time at which the log-log Greenwood interval of survival contains 1/2;
-    it needs two members.
+    it needs two members. It begins at the last time that was watched, not beyond, where
+    survival is surely above 1/2 until then, as where all are censored.
 
     Reference: Brookmeyer & Crowley 1982, Biometrics 38, 29-41.
     """
@@ -82,9 +83,10 @@ def survival_median(
     flat = np.isclose(_first_value(level_N, level_N <= 0.5 + _SAME), 0.5, rtol=0, atol=_SAME)
     middle = np.where(flat & np.isfinite(below), (reached + below) / 2, reached)
     empty, single = n[..., 0] == 0, n[..., 0] < 2
+    watched = np.max(times_N, axis=-1, initial=-np.inf, where=counts_N)
     return Estimate(
         np.where(empty, np.nan, middle),
-        np.where(single, np.nan, _first_time(times_N, low_N <= 0.5)),
+        np.where(single, np.nan, np.minimum(_first_time(times_N, low_N <= 0.5), watched)),
         np.where(single, np.nan, _first_time(times_N, high_N < 0.5)),
     )
 

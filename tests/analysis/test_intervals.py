@@ -40,7 +40,7 @@ def test_the_interval_of_the_median_agrees_with_scipys_survival_interval(
     zero = curve.probabilities <= 1e-12
     low = np.where(zero, 0.0, np.nan_to_num(interval.low.probabilities, nan=1.0))
     high = np.where(zero, 0.0, np.nan_to_num(interval.high.probabilities, nan=1.0))
-    first = np.append(curve.quantiles[low <= 0.5], np.inf)[0]
+    first = np.append(curve.quantiles[low <= 0.5], times.max())[0]
     last = np.append(curve.quantiles[high < 0.5], np.inf)[0]
     ours = survival_median(times, observed)
     assert (ours.low, ours.high) == (first, last)
@@ -54,6 +54,17 @@ def test_without_censoring_the_survival_median_is_the_median() -> None:
 def test_a_median_beyond_the_censored_half_is_infinite() -> None:
     estimate = survival_median([80.0, 400.0, 400.0], [True, False, False])
     assert estimate.value == np.inf and estimate.high == np.inf
+
+
+def test_where_all_are_censored_the_median_lies_beyond_the_last_time_watched() -> None:
+    estimate = survival_median([[400.0, 400.0, 300.0]] * 2, np.zeros((2, 3), bool))
+    assert (estimate.value == np.inf).all() and (estimate.high == np.inf).all()
+    assert (estimate.low == 400).all()
+
+
+def test_onsets_at_one_record_share_it() -> None:
+    estimate = survival_median([80.0, 80.0, 80.0, 400.0], [True, True, True, False])
+    assert estimate.value == estimate.low == 80 and estimate.high == np.inf
 
 
 def test_members_that_are_nan_do_not_count() -> None:
