@@ -21,7 +21,7 @@ class Controls:
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._quiet = False
+        self._quiet = self._has_cell = False
         self._offer: Offer | None = None
         self._at: dict[str, Any] = {}
         select, radio = pn.widgets.Select, pn.widgets.RadioBoxGroup
@@ -62,9 +62,7 @@ class Controls:
     def view(self) -> View:
         """Return what is chosen."""
         free = [a for a in self._at if a not in (self._x.value, self._y.value, *self._over.value)]
-        picked = [w for w in (self._cell_x, self._cell_y) if w.visible]
-        cell = (self._cell_x.value or "", self._cell_y.value or "")
-        is_chosen = bool(picked) and all(w.value for w in picked)
+        cell = self._cell()
         return View(
             x=self._x.value,
             y=self._y.value,
@@ -79,13 +77,26 @@ class Controls:
             colours=self._colours.value,
             values=self._values.value,
             steps=self._steps.value,
-            cell=cell if is_chosen else None,
+            cell=cell,
         )
+
+    def _cell(self) -> tuple[str, str] | None:
+        """Return the labels of the cell; of a side that is not chosen yet the first."""
+        picked = [w for w in (self._cell_x, self._cell_y) if w.visible]
+        n_chosen = sum(bool(w.value) for w in picked)
+        if not n_chosen or (self._has_cell and n_chosen < len(picked)):  # one was taken back
+            return None
+        x, y = (
+            (w.value or next(v for v in w.options.values() if v)) if w.visible else ""
+            for w in (self._cell_x, self._cell_y)
+        )
+        return x, y
 
     def choose_cell(self, x: str, y: str) -> None:
         """Choose a cell by its labels, as if the reader had picked it."""
         with self._quietly():
             self._cell_x.value, self._cell_y.value = x, y
+            self._has_cell = False
         self._changed()
 
     def show(self, view: View, of: Offer) -> None:
@@ -125,7 +136,7 @@ class Controls:
         self._over.visible = self._over_title.visible = is_any_left
 
     def _show_cell(self, view: View, of: Offer) -> None:
-        labels = view.cell or ("", "")
+        labels, self._has_cell = view.cell or ("", ""), view.cell is not None
         for widget, axis, label in zip((self._cell_x, self._cell_y), (view.x, view.y), labels):
             widget.visible = bool(axis)
             if axis:

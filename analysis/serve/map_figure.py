@@ -36,70 +36,82 @@ Choose = Callable[[int, int], None]
 
 
 class MapFigure:
-    """One map on the page; `show` draws another picture of the same shape into it."""
+    """The map of a page: one figure for its life, whatever `show` draws into it.
 
-    def __init__(self, picture: Picture, choose: Choose) -> None:
+    A browser that follows a run keeps the models of a figure that was replaced until nothing
+    has changed for half a minute, which on such a page never happens.
+    """
+
+    def __init__(self, choose: Choose) -> None:
         self._choose = choose
-        self._key = _key(picture)
-        self._cells = ColumnDataSource(name="cells")
-        self._corners = ColumnDataSource(name="corners")
+        self._shape = (1, 1)
+        self._cells = ColumnDataSource(data=_columns(()), name="cells")
+        self._corners = ColumnDataSource(data={"xs": [], "ys": []}, name="corners")
         self._chosen = ColumnDataSource(data={"x": [], "y": []}, name="chosen")
-        self._mapper = _mapper(picture)
-        self.model = self._figure(picture)
-        self._fill(picture)
+        self._mappers = {False: LinearColorMapper(palette=["#000000"]), True: LogColorMapper()}
+        self._bar = ColorBar(
+            color_mapper=self._mappers[False], width=14, title_text_font_style="normal",
+            title_text_font_size="12px", major_label_text_font_size="11px", visible=False,
+        )  # fmt: skip
+        self.model = figure(
+            x_range=Range1d(-0.5, 0.5),
+            y_range=Range1d(-0.5, 0.5),
+            tools="box_zoom,reset,save",
+            toolbar_location="above",
+            active_drag=None,
+            name="map",
+            visible=False,
+        )
+        self._texts = self._drawn()
+        self.model.on_event(Tap, self._tapped)
 
-    def show(self, picture: Picture) -> bool:
-        """Draw a picture; False where it has another shape or scale and needs a new figure."""
-        if _key(picture) != self._key:
-            return False
-        self._fill(picture)
-        return True
+    def show(self, picture: Picture) -> None:
+        """Draw a picture in place of the last."""
+        (n_rows, n_columns), shades = picture.shape, picture.shades
+        x, y, drawn = picture.panel.x, picture.panel.y, self.model
+        cell_width = min(72.0, max(6.0, 620.0 / n_columns))
+        cell_height = min(48.0, max(5.0, 460.0 / n_rows))
+        every = -(-n_columns // MAX_TICKS)
+        is_slanted = max(map(len, x.ticks)) * LETTER > cell_width * every
+        below = (max(map(len, x.ticks)) * LETTER * 0.75 if is_slanted else 14) + 40
+        left = max(map(len, y.ticks)) * LETTER + 44
+        right = 120 if shades is not None else 20
+        drawn.width = round(max(340, left + n_columns * cell_width + right))
+        drawn.height = round(max(170, n_rows * cell_height + below + 40))
+        if self._shape != picture.shape:  # else whoever has zoomed in stays there
+            self._shape = picture.shape
+            for side, n in ((drawn.x_range, n_columns), (drawn.y_range, n_rows)):
+                side.update(start=-0.5, end=n - 0.5, reset_start=-0.5, reset_end=n - 0.5)
+        _ticks(drawn.xaxis[0], x)
+        _ticks(drawn.yaxis[0], y)
+        drawn.xaxis[0].major_label_orientation = 0.9 if is_slanted else "horizontal"
+        self._texts.visible = cell_width >= TEXT_WIDTH and cell_height >= TEXT_HEIGHT
+        self._cells.data = _columns(picture.cells)
+        partly = [c for c in picture.cells if c.partly]
+        self._corners.data = {
+            "xs": [[c.column + 0.22, c.column + 0.5, c.column + 0.5] for c in partly],
+            "ys": [[c.row + 0.5, c.row + 0.5, c.row + 0.14] for c in partly],
+        }
+        if shades is not None:
+            mapper = self._mappers[shades.log]
+            mapper.update(palette=list(shades.fills), low=shades.low, high=shades.high)
+            self._bar.update(color_mapper=mapper, title=picture.value_label)
+        self._bar.visible = shades is not None
+        drawn.visible = True
 
     def mark(self, place: tuple[int, int] | None) -> None:
         """Mark the cell at (row, column), or none."""
         x, y = ([place[1]], [place[0]]) if place else ([], [])
         self._chosen.data = {"x": x, "y": y}
 
-    def _fill(self, picture: Picture) -> None:
-        self._cells.data = _columns(picture.cells, self._fits)
-        partly = [c for c in picture.cells if c.partly]
-        self._corners.data = {
-            "xs": [[c.column + 0.22, c.column + 0.5, c.column + 0.5] for c in partly],
-            "ys": [[c.row + 0.5, c.row + 0.5, c.row + 0.14] for c in partly],
-        }
-        if self._mapper is not None and picture.shades is not None:
-            self._mapper.update(low=picture.shades.low, high=picture.shades.high)
-
-    def _figure(self, picture: Picture) -> Any:
-        n_rows, n_columns = picture.shape
-        cell_width = min(72.0, max(6.0, 620.0 / n_columns))
-        cell_height = min(48.0, max(5.0, 460.0 / n_rows))
-        self._fits = cell_width >= TEXT_WIDTH and cell_height >= TEXT_HEIGHT
-        x, y = picture.panel.x, picture.panel.y
-        every = -(-n_columns // MAX_TICKS)
-        is_slanted = max(map(len, x.ticks)) * LETTER > cell_width * every
-        below = (max(map(len, x.ticks)) * LETTER * 0.75 if is_slanted else 14) + 40
-        left = max(map(len, y.ticks)) * LETTER + 44
-        bar = 120 if picture.shades is not None else 20
-        drawn = figure(
-            width=round(max(340, left + n_columns * cell_width + bar)),
-            height=round(max(170, n_rows * cell_height + below + 40)),
-            x_range=Range1d(-0.5, n_columns - 0.5, bounds="auto"),
-            y_range=Range1d(-0.5, n_rows - 0.5, bounds="auto"),
-            x_axis_label=x.label or None,
-            y_axis_label=y.label or None,
-            tools="box_zoom,reset,save",
-            toolbar_location="above",
-            active_drag=None,
-            name="map",
-        )
+    def _drawn(self) -> Any:
+        """Add what is drawn to the figure; return the texts of the cells."""
+        drawn = self.model
         drawn.toolbar.logo = None
         drawn.grid.visible = False
         drawn.outline_line_color = "#444444"
-        _ticks(drawn.xaxis[0], x)
-        _ticks(drawn.yaxis[0], y)
-        drawn.xaxis[0].major_label_orientation = 0.9 if is_slanted else "horizontal"
         for axis in drawn.axis:
+            axis.ticker = FixedTicker(ticks=[])
             axis.axis_label_text_font_style = "normal"
             axis.axis_label_text_font_size = axis.major_label_text_font_size = "12px"
             axis.minor_tick_line_color = None
@@ -109,12 +121,11 @@ class MapFigure:
             hatch_pattern="hatch", hatch_color="#777777", hatch_weight=0.7, hatch_scale=9,
         )  # fmt: skip
         drawn.add_tools(HoverTool(renderers=[cells], tooltips="@facts{safe}", attachment="right"))
-        if self._fits:
-            drawn.text(
-                *("x", "y"), text="text", source=self._cells, text_color="ink",
-                text_align="center", text_baseline="middle", text_font_size="11px",
-                text_line_height=1.15, background_fill_color="halo", padding=2,
-            )  # fmt: skip
+        texts = drawn.text(
+            *("x", "y"), text="text", source=self._cells, text_color="ink",
+            text_align="center", text_baseline="middle", text_font_size="11px",
+            text_line_height=1.15, background_fill_color="halo", padding=2,
+        )  # fmt: skip
         drawn.patches(
             "xs", "ys", source=self._corners, fill_color="#FFFFFF", line_color="#000000",
             line_width=0.8,
@@ -123,18 +134,8 @@ class MapFigure:
             *("x", "y"), width=1, height=1, source=self._chosen, fill_color=None,
             line_color="#B3261E", line_width=3.5,
         )  # fmt: skip
-        if self._mapper is not None:
-            drawn.add_layout(
-                ColorBar(
-                    color_mapper=self._mapper, title=picture.value_label, width=14,
-                    title_text_font_style="normal", title_text_font_size="12px",
-                    major_label_text_font_size="11px",
-                ),
-                "right",
-            )  # fmt: skip
-        drawn.on_event(Tap, self._tapped)
-        self._shape = picture.shape
-        return drawn
+        drawn.add_layout(self._bar, "right")
+        return texts
 
     def _tapped(self, event: Any) -> None:
         if event.x is None or event.y is None:
@@ -144,20 +145,7 @@ class MapFigure:
             self._choose(row, column)
 
 
-def _key(picture: Picture) -> tuple[Any, ...]:
-    x, y, shades = picture.panel.x, picture.panel.y, picture.shades
-    return x, y, picture.value_label, None if shades is None else shades.log
-
-
-def _mapper(picture: Picture) -> Any:
-    shades = picture.shades
-    if shades is None:
-        return None
-    made = LogColorMapper if shades.log else LinearColorMapper
-    return made(palette=list(shades.fills), low=shades.low, high=shades.high)
-
-
-def _columns(cells: tuple[Cell, ...], texts: bool) -> dict[str, list[Any]]:
+def _columns(cells: tuple[Cell, ...]) -> dict[str, list[Any]]:
     """Return the cells as columns; a letter on a hatch stands on white."""
     return {
         "x": [c.column for c in cells],
@@ -167,7 +155,7 @@ def _columns(cells: tuple[Cell, ...], texts: bool) -> dict[str, list[Any]]:
         "hatch": [HATCHES[c.look.hatch] for c in cells],
         "ink": [c.look.ink for c in cells],
         "halo": ["#FFFFFF" if c.look.hatch and c.text else None for c in cells],
-        "text": [c.text if texts else "" for c in cells],
+        "text": [c.text for c in cells],
         "facts": [facts_table(c.facts) for c in cells],
     }
 
@@ -181,5 +169,6 @@ def facts_table(facts: tuple[tuple[str, str], ...]) -> str:
 
 def _ticks(axis: Any, side: MapAxis) -> None:
     shown = range(0, len(side.ticks), -(-len(side.ticks) // MAX_TICKS))
-    axis.ticker = FixedTicker(ticks=list(shown))
+    axis.axis_label = side.label or None
+    axis.ticker.ticks = list(shown)
     axis.major_label_overrides = {i: side.ticks[i] for i in shown}

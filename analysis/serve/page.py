@@ -18,12 +18,12 @@ from bokeh.models import CustomJS, Div
 from phasecube.analysis.caution import cautions_of
 from phasecube.analysis.serve import page_parts as parts
 from phasecube.analysis.serve.controls import Controls
-from phasecube.analysis.serve.curves_figure import curves_figure
+from phasecube.analysis.serve.curves_figure import CurvesFigure
 from phasecube.analysis.serve.map_figure import MapFigure
 from phasecube.analysis.serve.picture import CellCurves, Picture, curves, picture
 from phasecube.analysis.serve.refresh import LiveStudy, Snapshot
 from phasecube.analysis.serve.report_link import ReportLink
-from phasecube.analysis.serve.state import View, from_query, settled, to_query
+from phasecube.analysis.serve.state import Offer, View, from_query, settled, to_query
 from phasecube.engine.errors import PhasecubeError, StudyError
 
 TICK_MS = 500
@@ -69,26 +69,30 @@ class Page:
         self._asked = 0
         self._drawn = -1  # the number of the snapshot on the screen
         self._is_looking = False
-        self._map: MapFigure | None = None
         self._picture: Picture | None = None
+        self._of: Offer | None = None  # what the study offered when that was drawn
         self._view, self._said = from_query(query) if query else (first, ())
         self._controls = Controls(self._changed)
         self._head = _html()
         self._progress = _html(name="progress")
         self._title, self._note = _html(), _html()
-        self._figure = pn.pane.Bokeh(None)
+        self._map, self._curves = MapFigure(self._choose), CurvesFigure()
         self._legend, self._caption, self._table = _html(), _html(), _html()
         self._curves_title, self._facts = _html("<h2>Curves</h2>"), _html()
-        self._curves = pn.pane.Bokeh(None)
         self._address = Div(text="", visible=False, name="address")
         self._address.js_on_change("text", CustomJS(code=ADDRESS))
-        shown = (self._title, self._note, self._figure, self._legend, self._caption, self._table)
-        below = (self._curves_title, self._controls.of_curves, self._facts, self._curves)
+        shown = (self._legend, self._caption, self._table)
+        below = (self._curves_title, self._controls.of_curves, self._facts)
+        drawn = [pn.pane.Bokeh(model) for model in (self._map.model, *self._curves.models)]
         self.body = pn.Column(
             *(self._head, self._progress),
             pn.Row(
                 self._controls.side,
-                pn.Column(*shown, *below, report.body(), sizing_mode="stretch_width"),
+                pn.Column(
+                    *(self._title, self._note, drawn[0], *shown, *below, *drawn[1:]),
+                    report.body(),
+                    sizing_mode="stretch_width",
+                ),
                 sizing_mode="stretch_width",
             ),
             pn.pane.Bokeh(self._address),
@@ -108,10 +112,9 @@ class Page:
 
     def _choose(self, row: int, column: int) -> None:
         """Choose the cell that was clicked."""
-        of = self._live.snapshot.offer
-        x, y = self._view.x, self._view.y
-        if self._picture is not None:
-            labels = [of.labels[a][i] if a else "" for a, i in ((x, column), (y, row))]
+        if self._picture is not None and self._of is not None:
+            sides = ((self._picture.view.x, column), (self._picture.view.y, row))
+            labels = [self._of.labels[a][i] if a else "" for a, i in sides]
             self._controls.choose_cell(*labels)
 
     # reading, in threads -----------------------------------------------------
@@ -136,8 +139,9 @@ class Page:
     def _look(self) -> None:
         try:
             self._live.look()
-        finally:
-            self._then(self._looked)
+        except Exception:
+            log.exception("%s could not be looked at", self._live.path)
+        self._then(self._looked)
 
     def _then(self, call: Any, *arguments: Any) -> None:
         if self._doc.session_context and not self._doc.session_context.destroyed:
@@ -175,32 +179,29 @@ class Page:
         self._note.object = _problem("; ".join(said)) if said else ""
         if found.map is None:
             return
-        self._draw(found.map)
+        self._draw(found.map, snapshot.offer)
         cautions = parts.cautions_html(cautions_of(snapshot.ds.attrs))
         self._caption.object = f"<p class='soft'>{_escaped(found.map.caption)}</p>{cautions}"
-        self._show_curves(found)
+        self._show_curves(found, snapshot.offer)
 
-    def _draw(self, drawn: Picture) -> None:
-        self._picture = drawn
+    def _draw(self, drawn: Picture, of: Offer) -> None:
+        self._picture, self._of = drawn, of
         self._title.object = f"<h2>{_escaped(drawn.title)}</h2>"
-        if self._map is None or not self._map.show(drawn):
-            self._map = MapFigure(drawn, self._choose)
-            self._figure.object = self._map.model
+        self._map.show(drawn)
         self._legend.object = parts.legend_html(drawn)
         table = parts.table_html(drawn)
         if self._table.object != table:  # an opened table stays open
             self._table.object = table
 
-    def _show_curves(self, found: Answer) -> None:
-        of = self._live.snapshot.offer
+    def _show_curves(self, found: Answer, of: Offer) -> None:
         view, shown = found.view, found.curves
-        if self._map is not None:
-            cell = view.cell and tuple(
-                of.labels[a].index(label) if a else 0
-                for a, label in zip((view.y, view.x), reversed(view.cell), strict=True)
-            )
-            self._map.mark((cell[0], cell[1]) if cell else None)
-        self._curves.visible = shown is not None
+        cell = view.cell and tuple(
+            of.labels[a].index(label) if a else 0
+            for a, label in zip((view.y, view.x), reversed(view.cell), strict=True)
+        )
+        self._map.mark((cell[0], cell[1]) if cell else None)
+        logs = {"log_steps": view.steps == "log", "log_values": view.values == "log"}
+        self._curves.show(shown, **logs)
         if shown is None:
             self._curves_title.object = "<h2>Curves</h2>"
             self._facts.object = "<p class='soft'>Click a cell, or choose its place here.</p>"
@@ -208,9 +209,6 @@ class Page:
         self._curves_title.object = f"<h2>Curves at {_escaped(shown.title)}</h2>"
         note = f"<p class='soft'>{_escaped(shown.note)}</p>" if shown.note else ""
         self._facts.object = parts.facts_html(shown.facts) + note
-        self._curves.object = curves_figure(
-            shown, log_steps=view.steps == "log", log_values=view.values == "log"
-        )
 
 
 def _html(text: str = "", **options: Any) -> Any:

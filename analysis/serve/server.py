@@ -13,6 +13,7 @@ from typing import Any
 import panel as pn
 from bokeh.settings import settings
 from panel.io.server import get_server
+from tornado.websocket import WebSocketClosedError
 
 from phasecube.analysis.analyses import Request, requests
 from phasecube.analysis.cube import PLAN, open_study
@@ -57,12 +58,19 @@ def serve(
         settings.allowed_ws_origin = [f"{name}:*" for name in _names(address)]
     server = _bound(page, address, port, study)
     ready(f"http://{_shown(address)}:{server.port}/")
+    server.io_loop.asyncio_loop.set_exception_handler(_not_of_closed_pages)
     try:
         server.start()
         server.io_loop.start()
     finally:
         server.stop()
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _not_of_closed_pages(loop: Any, context: dict[str, Any]) -> None:
+    """Report what went wrong in the loop, but not that a page was closed while it was written."""
+    if not isinstance(context.get("exception"), WebSocketClosedError):
+        loop.default_exception_handler(context)
 
 
 def _of_report(study: Path) -> list[Request]:

@@ -181,6 +181,9 @@ def settled(view: View, of: Offer) -> tuple[View, tuple[str, ...]]:
 def view_of(request: Request) -> View:
     """Return the view that shows what a map of the report shows, as far as the page has it."""
     kinds = {"grokking": "phase", "phase_diagram": request.quantity}
+    scale = request.scale or "linear" if request.kind == "phase_diagram" else "linear"
+    if kinds.get(request.kind) == "onset":
+        scale = "log"  # the report knows no other
     return View(
         x=request.x,
         y=request.y,
@@ -191,7 +194,7 @@ def view_of(request: Request) -> View:
         threshold=request.threshold,
         above=request.above,
         statistic=request.statistic,
-        colours=request.scale if request.scale and request.kind == "phase_diagram" else "linear",
+        colours=scale,
     )
 
 
