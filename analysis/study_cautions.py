@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from phasecube.analysis.caution import Caution
+from phasecube.analysis.caution import Caution, cautions_of
 from phasecube.analysis.cube import SCHEMA_VERSION
 from phasecube.analysis.order_parameters import IN_ORDER
 from phasecube.engine.record import Engine, Outcome
@@ -26,11 +26,14 @@ def study_cautions(ds: xr.Dataset, runs: Runs = ()) -> tuple[Caution, ...]:
 
     Names: half_a_study, one_seed, many_diverged, failed_trials, several_engines,
     several_commits, several_versions, older_cube. `runs` are the lines of runs.jsonl: a row's
-    `run` counts them from 1. Only how trials ended is read, no curve.
+    `run` counts them from 1. Only how trials ended is read, no curve. First what was found at
+    opening: damaged_cube, lost_records, and what a join says.
     """
     outcome = ds.outcome.compute()
+    at_opening = {caution.name: caution for caution in cautions_of(ds.attrs)}
     found = (
-        _older(ds),
+        *at_opening.values(),
+        None if "older_cube" in at_opening else _older(ds),
         _half(outcome),
         _one_seed(outcome),
         _diverged(outcome),

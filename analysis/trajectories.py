@@ -22,6 +22,7 @@ from phasecube.analysis.lines import (
     recorded,
 )
 from phasecube.analysis.plots import Plot
+from phasecube.analysis.step_bins import binned
 from phasecube.engine.record import Outcome
 
 WIDENING = 4  # gaps between records that grow by more than this are drawn logarithmic
@@ -40,6 +41,7 @@ class Options:
     reference: tuple[str, ...] = ()
     step_scale: Literal["linear", "log"] | None = None
     scale: Literal["linear", "log"] = "linear"
+    bins: int | None = None  # of steps a decade, None: every record
 
 
 def draw(ds: xr.Dataset, options: Options) -> tuple[Plot, ...]:
@@ -60,6 +62,8 @@ def _table(line: Bundle, dim: str, options: Options) -> pd.DataFrame:
     curves = line.values.transpose("member", dim).rename({dim: "step"})
     if dim != "step":
         curves = curves.assign_coords(step=line.numbers[dim])
+    if options.bins is not None:
+        curves = binned(curves, options.bins).rename(step_bin="step").transpose("member", "step")
     n = curves.sizes["step"]
     at_step = Bundle(
         line.places, line.values, line.outcome, {**line.numbers, "step": curves.step.values}
@@ -91,6 +95,9 @@ def _plot(
         if n > 1
         else "One trial a line."
     )
+    if options.bins is not None:
+        many = f"{options.bins} bins of steps a decade" if options.bins > 1 else "each decade"
+        caption += f" Means of each trial's records in {many}, at their geometric middles."
     caption += " A line ends where its trials did." if len(lines) > 1 else ""
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

@@ -39,7 +39,7 @@ ANALYSES: Mapping[str, frozenset[str]] = {
     "trajectories": frozenset(
         {
             *("title", "measure", "by", "over", "select", "times", "reference"),
-            *("step_scale", "scale"),
+            *("step_scale", "scale", "bins"),
         }
     ),
     "instability_forecast": frozenset(

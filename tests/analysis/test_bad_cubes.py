@@ -20,6 +20,7 @@ from phasecube.analysis import cube as cube_module
 from phasecube.analysis.caution import cautions_of
 from phasecube.analysis.consolidate import consolidate
 from phasecube.analysis.cube import is_current, open_study
+from phasecube.analysis.study_cautions import study_cautions
 from phasecube.engine.errors import StoreError, StudyError
 from phasecube.engine.record import Outcome
 from phasecube.engine.store import Store
@@ -83,6 +84,12 @@ def test_alone_such_a_cube_is_refused_and_what_it_lacks_is_named(
     harm(study / "cube.zarr")
     with pytest.raises(StudyError, match=r"is not whole: \w+ has [\d,]+ of its [\d,]+ (files|byt)"):
         open_study(study / "cube.zarr")
+
+
+def test_a_report_says_what_was_found_at_opening(study: Path) -> None:
+    lose_a_chunk(study / "cube.zarr")
+    found = {c.name: c.message for c in study_cautions(open_study(study))}
+    assert found["damaged_cube"].endswith("`phasecube report` on the study writes it anew")
 
 
 def test_a_damaged_cube_is_written_anew(study: Path) -> None:
