@@ -38,7 +38,7 @@ def chunks_on_disk(variable: xr.Variable) -> tuple[int, ...]:
     steps = int(np.clip(CHUNK_BYTES // one_step, 1, STEPS_PER_CHUNK))
     cells = block(variable.shape[:axis], n_labels * variable.dtype.itemsize, CHUNK_BYTES)
     return (
-        *(max(1, n) for n in cells),
+        *cells,
         max(1, min(steps, variable.shape[axis])),
         *(max(1, n) for n in variable.shape[axis + 1 :]),
     )
@@ -52,9 +52,9 @@ def block(shape: Sequence[int], bytes_of_one: int, limit: int) -> tuple[int, ...
     sides = []
     left = max(1, limit // max(1, bytes_of_one))
     for n in reversed(shape):
-        side = min(n, left)
+        side = max(1, min(n, left))
         sides.append(side)
-        left = left // n if side == n and n else 1
+        left = left // n if side == n else 1
     return tuple(reversed(sides))
 
 

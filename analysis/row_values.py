@@ -54,7 +54,8 @@ class RowValues(BackendArray):
         there = there[np.argsort(rows_N[there], kind="stable")]
         packs, lanes = np.divmod(rows_N[there], self._store.pack_size)
         starts = np.flatnonzero(np.diff(packs, prepend=-1))
-        for start, end in zip(starts, np.append(starts[1:], len(there)), strict=True):
+        ends = np.append(starts, len(there))[1:]
+        for start, end in zip(starts, ends, strict=True):
             yield int(packs[start]), _compact(there[start:end]), _compact(lanes[start:end])
 
 
