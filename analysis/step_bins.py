@@ -67,16 +67,18 @@ def binned(values: Values, per_decade: int = 10, statistic: Statistic = "mean") 
 
     A bin is [left, right) with `per_decade` of them a decade; step 0 is a bin of its own, and
     bins without a record are left out. Coordinates along `step_bin`: itself the geometric
-    middle (0 for step 0), `step_left`, `step_right` and `n_records`, the records of the grid
-    in it. `vector_step` becomes `vector_step_bin` likewise. The statistic is over the values
-    of one trial that are not NaN; a bin without any is NaN. mean and median are float64, the
-    others of the type they were. Of a Dataset, variables without steps stay as they are.
+    middle of the edges (0 for step 0), the same in every study; `step_left`, `step_right`;
+    `step_middle`, the geometric mean of the recorded steps in it, which is where to draw and
+    to fit it; `n_records`, how many those are. `vector_step` becomes `vector_step_bin`
+    likewise. The statistic is over the values of one trial that are not NaN; a bin without
+    any is NaN. mean and median are float64, the others of the type they were. Of a Dataset,
+    variables without steps stay as they are.
     Raises StudyError for what `log_bins` refuses, for an unknown statistic and for values
     without steps.
     """
     if statistic not in _REDUCE:
         raise StudyError(f"no statistic {statistic!r} of a bin; there are {', '.join(_REDUCE)}")
-    dims = [d for d in STEP_DIMS if d in values.dims]
+    dims = [d for d in STEP_DIMS if values.sizes.get(d)]
     if not dims:
         raise StudyError("there is nothing to bin: the values have no step")
     found: Any = values
@@ -138,15 +140,27 @@ def _binned_along(values: Any, dim: str, per_decade: int, statistic: str) -> Any
     step = {"units": "step"}
     return found.assign_coords(
         {
-            new: (new, bins.middle, {**step, "long_name": "geometric middle of the steps"}),
+            new: (new, bins.middle, {**step, "long_name": "geometric middle of the bin"}),
             f"{prefix}step_left": (new, bins.left, {**step, "long_name": "first edge of the bin"}),
             f"{prefix}step_right": (new, bins.right, {**step, "long_name": "end of the bin"}),
+            f"{prefix}step_middle": (
+                *(new, _geometric_means(values[dim].values, bins)),
+                {**step, "long_name": "geometric mean of the recorded steps"},
+            ),
             f"{prefix}n_records": (
                 *(new, bins.stop - bins.start),
                 {"units": "1", "long_name": "records in the bin"},
             ),
         }
     )
+
+
+def _geometric_means(steps: npt.NDArray[Any], bins: Bins) -> Floats:
+    logs = np.log(np.maximum(steps, 1).astype(np.float64))
+    means = np.exp([logs[a:b].mean() for a, b in zip(bins.start, bins.stop, strict=True)])
+    # A bin of one record stands at it exactly.
+    alone = np.asarray(steps, np.float64)[bins.start]
+    return np.where(bins.stop - bins.start == 1, alone, means)
 
 
 _CONCAT: dict[str, Any] = {"coords": "minimal", "compat": "override", "join": "override"}

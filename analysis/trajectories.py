@@ -63,7 +63,8 @@ def _table(line: Bundle, dim: str, options: Options) -> pd.DataFrame:
     if dim != "step":
         curves = curves.assign_coords(step=line.numbers[dim])
     if options.bins is not None:
-        curves = binned(curves, options.bins).rename(step_bin="step").transpose("member", "step")
+        found = binned(curves, options.bins)
+        curves = found.rename(step_bin="step").assign_coords(step=found.step_middle.values)
     n = curves.sizes["step"]
     at_step = Bundle(
         line.places, line.values, line.outcome, {**line.numbers, "step": curves.step.values}
@@ -97,7 +98,9 @@ def _plot(
     )
     if options.bins is not None:
         many = f"{options.bins} bins of steps a decade" if options.bins > 1 else "each decade"
-        caption += f" Means of each trial's records in {many}, at their geometric middles."
+        caption += (
+            f" Means of each trial's records in {many}, at the geometric mean of their steps."
+        )
     caption += " A line ends where its trials did." if len(lines) > 1 else ""
     whole = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 

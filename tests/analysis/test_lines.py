@@ -215,10 +215,10 @@ def test_records_at_which_a_measure_was_not_taken_are_no_points_of_its_line() ->
 def test_a_trajectory_in_bins_shows_the_mean_of_each_trials_records_in_them() -> None:
     plot = trajectory(study(), bins=1, select={"arm": "a"})[0]
     first = plot.table[plot.table.width == 8]
-    assert list(first.step) == [0, pytest.approx(1000**0.5)]
+    assert list(first.step) == [0, pytest.approx(200**0.5)]
     means = np.array([10, 1.5])  # records 0; 10 and 20
     np.testing.assert_allclose(first["median"], 8**-0.5 * 1.015 * means, rtol=1e-6)
-    assert "Means of each trial's records in each decade, at their geometric" in plot.caption
+    assert "Means of each trial's records in each decade, at the geometric mean" in plot.caption
 
 
 def test_bins_that_are_none_are_refused() -> None:

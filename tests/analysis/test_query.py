@@ -504,8 +504,16 @@ def test_an_outcome_among_the_parameters_is_told_where_it_belongs() -> None:
 
 def test_bins_of_steps_have_a_row_each_for_every_cell() -> None:
     table = query(study(), bins=(1, "max"), reduce=[("seed", "median")], measures=["loss"])
-    columns = ["lr", "width", "depth", "step_bin", "step_left", "step_right", "n_records"]
-    assert list(table.columns) == [*columns, "small", "trials", "loss_seed_median"]
+    bins = ["step_bin", "step_left", "step_right", "step_middle", "n_records"]
+    assert list(table.columns) == [
+        "lr",
+        "width",
+        "depth",
+        *bins,
+        "small",
+        "trials",
+        "loss_seed_median",
+    ]
     assert len(table) == 4 * 2 * 2 and table.n_records.tolist() == [1, 3] * 8
     expected = np.median(LOSS[..., 1:].astype("f8").max(-1), axis=2).ravel()
     assert table[table.step_left == 10].loss_seed_median.tolist() == expected.tolist()

@@ -65,6 +65,8 @@ def test_a_bin_stands_at_its_geometric_middle_and_says_its_edges_and_records() -
     assert found.step_left.values.tolist() == [0, 1, 10, 100]
     assert found.step_right.values.tolist() == [1, 10, 100, 1000]
     assert found.n_records.values.tolist() == [1, 2, 2, 1]
+    assert found.step_middle.values == pytest.approx([0, 2**0.5, 500**0.5, 100])
+    assert found.step_middle.values[[0, 3]].tolist() == [0, 100]  # of one record: that record
     assert found.values.tolist() == [0, 1.5, 3.5, 5]
     assert found.attrs["cell_methods"] == "step: mean"
 
