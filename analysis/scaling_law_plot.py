@@ -41,7 +41,9 @@ def _plot(
     place: int, where: Mapping[str, Any], points: Points, measured: str, options: Options
 ) -> Plot:
     law = law_named(options.law)
-    statement = stated(fit_law(law, points), options.resamples, options.at)
+    fit = fit_law(law, points)
+    # `compute_optimal` has the other approaches.
+    statement = stated(fit, options.resamples, options.at, approaches=["surface"])
     title = in_words(where)
 
     def figure() -> Any:
