@@ -130,10 +130,11 @@ class MapFigure:
             "xs", "ys", source=self._corners, fill_color="#FFFFFF", line_color="#000000",
             line_width=0.8,
         )  # fmt: skip
-        drawn.rect(
-            *("x", "y"), width=1, height=1, source=self._chosen, fill_color=None,
-            line_color="#B3261E", line_width=3.5,
-        )  # fmt: skip
+        for colour, line_width in (("#FFFFFF", 6), ("#000000", 3)):  # seen on any colour
+            drawn.rect(
+                *("x", "y"), width=1, height=1, source=self._chosen, fill_color=None,
+                line_color=colour, line_width=line_width,
+            )  # fmt: skip
         drawn.add_layout(self._bar, "right")
         return texts
 

@@ -153,7 +153,7 @@ class Page:
         if self._live.is_due() and not self._is_looking:
             self._is_looking = True
             self._pool.submit(self._look)
-        elif self._drawn not in (-1, self._live.snapshot.number):
+        if self._drawn not in (-1, self._live.snapshot.number):
             self._drawn = -1
             self._ask()
 
