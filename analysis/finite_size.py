@@ -24,9 +24,9 @@ from phasecube.analysis.intervals import resample_counts, widened
 Floats = npt.NDArray[np.float64]
 _EXPONENTS = np.geomspace(0.1, 6.0, 16)  # 1 / nu at which a search begins
 _LIFTS = np.array([0.0, 0.125, 0.25, 0.5, 1.0])  # beta / nu, likewise
-_STARTS = 5
-_STEPS_AGAIN = 40  # of a resample's simplex, which begins at the estimate
-_WIDENINGS = 24  # steps of a factor 1.25 at which S is looked at for S_min + 1
+_STARTS = 4
+_STEPS_AGAIN = 30  # of a resample's simplex, which begins at the estimate
+_WIDENINGS = 0.1 * 1.5 ** np.arange(14)  # steps at which S is looked at for S_min + 1
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def finite_size_collapse(
     ]
     found = tuple(_in_unit(p, point_P[p], *ends[p]) for p in range(len(point_P)))
     seno_P, seno_b = least(
-        lambda q: seno_quality(curves, q), point_P[None], _steps(curves, point_P)
+        lambda q: seno_quality(curves, q), point_P[None], _steps(curves, point_P), tolerance=1e-3
     )
     return Collapse(
         found[0],
@@ -119,7 +119,9 @@ def fitted(curves: Curves, *, beta: bool) -> tuple[Floats, float]:
     start_BP = np.stack([g.ravel() for g in np.meshgrid(*grids, indexing="ij")], 1)
     value_B = quality(curves, start_BP)
     best_BP = start_BP[np.argsort(value_B, kind="stable")[:_STARTS]]
-    point_BP, least_B = least(lambda q: quality(curves, q), best_BP, _steps(curves, best_BP[0]))
+    point_BP, least_B = least(
+        lambda q: quality(curves, q), best_BP, _steps(curves, best_BP[0]), tolerance=1e-3
+    )
     winner = int(least_B.argmin())
     return point_BP[winner], float(least_B[winner])
 
@@ -151,11 +153,10 @@ def _numbers(point_P: Floats) -> tuple[float, ...]:
 def _by_s_plus_one(curves: Curves, point_P: Floats, least_s: float) -> tuple[Estimated, ...]:
     """Return where S, the other parameters fitted again, first exceeds its least value + 1."""
     steps_P = _steps(curves, point_P)
-    factor_W = 0.05 * 1.25 ** np.arange(_WIDENINGS)
     found = []
     for p in range(len(point_P)):
         others = [q for q in range(len(point_P)) if q != p]
-        offset_B = np.concatenate([-factor_W, factor_W]) * steps_P[p]
+        offset_B = np.concatenate([-_WIDENINGS, _WIDENINGS]) * steps_P[p]
 
         def profiled(
             free_BP: Floats, p: int = p, others: list[int] = others, offset_B: Floats = offset_B
@@ -165,11 +166,22 @@ def _by_s_plus_one(curves: Curves, point_P: Floats, least_s: float) -> tuple[Est
             return quality(curves, full_BP)
 
         start_BP = np.repeat(point_P[None, others], len(offset_B), 0)
-        _, value_B = least(profiled, start_BP, steps_P[others], steps=40, tolerance=1e-2)
-        over_B = value_B > least_s + 1
-        ends = []
-        for side, sign in ((slice(0, _WIDENINGS), -1.0), (slice(_WIDENINGS, None), 1.0)):
-            past = np.flatnonzero(over_B[side])
-            ends.append(point_P[p] + offset_B[side][past[0]] if past.size else sign * np.inf)
-        found.append(_in_unit(p, point_P[p], ends[0], ends[1]))
+        _, value_B = least(profiled, start_BP, steps_P[others], steps=30, tolerance=1e-2)
+        over_B = value_B - least_s - 1
+        n = len(_WIDENINGS)
+        low = point_P[p] - steps_P[p] * _first_root(over_B[:n])
+        high = point_P[p] + steps_P[p] * _first_root(over_B[n:])
+        found.append(_in_unit(p, point_P[p], low, high))
     return tuple(found)
+
+
+def _first_root(over_W: Floats) -> float:
+    """Return the widening at which a rising number first passes 0, infinite where it does not."""
+    past = np.flatnonzero(over_W > 0)
+    if not past.size:
+        return np.inf
+    last = int(past[0])
+    if last == 0 or not np.isfinite(over_W[last]):
+        return float(_WIDENINGS[last])
+    share = over_W[last] / (over_W[last] - over_W[last - 1])
+    return float(_WIDENINGS[last] - share * (_WIDENINGS[last] - _WIDENINGS[last - 1]))

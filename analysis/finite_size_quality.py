@@ -80,16 +80,13 @@ def n_compared(curves: Curves, point_P: Floats) -> int:
 
 def _quality(curves: Curves, point_BP: Floats) -> tuple[Floats, Floats]:
     _, y_BLX, error_BLX = curves.scaled(point_BP)
-    top_BLX = np.zeros((len(point_BP), *curves.x_LX.shape))
-    weight_BLX = np.zeros(top_BLX.shape)
-    for other in range(len(curves.size_L)):
-        value_BLX, variance_BLX, known_BLX = _interpolated(curves, point_BP, other, 4)
-        here_BLX = np.where(known_BLX, 1 / variance_BLX, 0.0)
-        top_BLX += here_BLX * value_BLX
-        weight_BLX += here_BLX
+    value_OBLX, variance_OBLX, known_OBLX = _interpolated(curves, point_BP, 4)
+    weight_OBLX = np.where(known_OBLX, 1 / variance_OBLX, 0.0)
+    weight_BLX = weight_OBLX.sum(0)
     counted_BLX = (weight_BLX > 0) & np.isfinite(curves.x_LX)
     safe_BLX = np.where(counted_BLX, weight_BLX, 1.0)
-    distance_BLX = np.where(counted_BLX, y_BLX - top_BLX / safe_BLX, 0.0)
+    master_BLX = (weight_OBLX * value_OBLX).sum(0) / safe_BLX
+    distance_BLX = np.where(counted_BLX, y_BLX - master_BLX, 0.0)
     term_BLX = distance_BLX**2 / (error_BLX**2 + 1 / safe_BLX)
     return _mean(term_BLX, counted_BLX, curves)
 
@@ -101,13 +98,9 @@ def seno_quality(curves: Curves, point_BP: Floats) -> Floats:
     over the range that they share. In the unit of the scaled mean. Infinite as S is.
     """
     _, y_BLX, _ = curves.scaled(point_BP)
-    total_BLX = np.zeros((len(point_BP), *curves.x_LX.shape))
-    n_BLX = np.zeros(total_BLX.shape)
-    for other in range(len(curves.size_L)):
-        value_BLX, _, known_BLX = _interpolated(curves, point_BP, other, 2)
-        total_BLX += np.where(known_BLX, np.abs(y_BLX - value_BLX), 0.0)
-        n_BLX += known_BLX
-    return _mean(total_BLX, n_BLX, curves)[0]
+    value_OBLX, _, known_OBLX = _interpolated(curves, point_BP, 2)
+    total_BLX = np.where(known_OBLX, np.abs(y_BLX - value_OBLX), 0.0).sum(0)
+    return _mean(total_BLX, known_OBLX.sum(0), curves)[0]
 
 
 def _mean(
@@ -122,42 +115,51 @@ def _mean(
 
 
 def _interpolated(
-    curves: Curves, point_BP: Floats, other: int, n_through: int
+    curves: Curves, point_BP: Floats, n_through: int
 ) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Return another curve at the place of each point, its variance, and whether it is there.
+    """Return each other curve (O) at the place of each point, its variance, and if it is there.
 
-    Lagrange's polynomial through `n_through` points of the curve, fewer if it has fewer.
+    Three arrays [O, B, L, X]. Lagrange's polynomial through `n_through` points of the curve,
+    or as many as the shortest one has.
     """
-    log_L = curves.log_sizes
+    log_L, n_L = curves.log_sizes, np.isfinite(curves.x_LX).sum(1)
     _, y_BLX, error_BLX = curves.scaled(point_BP)
     # Where the point would lie on the other curve's own axis, which is the same for all B.
-    share_BL = np.exp(np.exp(point_BP[:, 1:2]) * (log_L - log_L[other]))
+    share_OBL = np.exp(np.exp(point_BP[:, 1:2]) * (log_L - log_L[:, None, None]))
     centre_B11 = point_BP[:, 0, None, None]
-    sought_BLX = centre_B11 + (curves.x_LX - centre_B11) * share_BL[:, :, None]
-    shape = sought_BLX.shape
-    sought_BQ = sought_BLX.reshape(len(point_BP), -1)
-    x_X = curves.x_LX[other]
-    x_X = x_X[np.isfinite(x_X)]
-    right_BQ = np.searchsorted(x_X, sought_BQ)
-    known_BLX = ((right_BQ > 0) & (right_BQ < len(x_X))).reshape(shape)
-    known_BLX &= (np.arange(len(log_L)) != other)[None, :, None]
-    through = min(n_through, len(x_X))
-    first_BQ = np.clip(right_BQ - through // 2, 0, len(x_X) - through)
+    sought_OBLX = centre_B11 + (curves.x_LX - centre_B11) * share_OBL[..., None]
+    right_OBLX = np.stack(
+        [
+            np.searchsorted(x_X[:n], s)
+            for x_X, n, s in zip(curves.x_LX, n_L, sought_OBLX, strict=True)
+        ]
+    )
+    n_O111 = n_L[:, None, None, None]
+    known_OBLX = (right_OBLX > 0) & (right_OBLX < n_O111)
+    same_OL = np.eye(len(log_L), dtype=bool)
+    known_OBLX &= ~same_OL[:, None, :, None]
+    # What lies far off would overflow, and is not used.
+    sought_OBLX = np.where(known_OBLX, sought_OBLX, curves.x_LX[:, :1, None, None])
+    through = min(n_through, int(n_L.min()))
+    width = curves.x_LX.shape[1]
+    first_OBLX = np.clip(right_OBLX - through // 2, 0, n_O111 - through)
     # Lagrange's denominators depend on the stencil alone.
-    stencil_Ti = x_X[np.arange(len(x_X) - through + 1)[:, None] + np.arange(through)]
-    gap_Tij = stencil_Ti[:, :, None] - stencil_Ti[:, None, :] + np.eye(through)
-    factor_Ti = 1 / gap_Tij.prod(-1)
-    off_iBQ = [sought_BQ - np.take(stencil_Ti[:, i], first_BQ) for i in range(through)]
+    stencil_OTi = curves.x_LX[:, np.arange(width - through + 1)[:, None] + np.arange(through)]
+    gap_OTij = stencil_OTi[..., :, None] - stencil_OTi[..., None, :] + np.eye(through)
+    factor_OTi = 1 / gap_OTij.prod(-1)
+    other_O = np.arange(len(log_L))[:, None, None, None]
+    stencil = other_O * stencil_OTi.shape[1] + first_OBLX
+    off_iOBLX = [sought_OBLX - np.take(stencil_OTi[..., i], stencil) for i in range(through)]
     # Rows of data, of which there is one or as many as of parameters.
-    width = y_BLX.shape[2]
-    start_BQ = first_BQ + width * np.arange(len(y_BLX))[:, None]
-    y_X, variance_X = y_BLX[:, other].ravel(), error_BLX[:, other].ravel() ** 2
-    value_BQ, spread_BQ = np.zeros(sought_BQ.shape), np.zeros(sought_BQ.shape)
+    row_B11 = np.arange(len(y_BLX))[:, None, None]
+    datum = (row_B11 * len(log_L) + other_O) * width + first_OBLX
+    variance_BLX = error_BLX**2
+    value_OBLX, spread_OBLX = np.zeros(sought_OBLX.shape), np.zeros(sought_OBLX.shape)
     for i in range(through):
-        weight_BQ = np.take(factor_Ti[:, i], first_BQ)
+        weight_OBLX = np.take(factor_OTi[..., i], stencil)
         for j in range(through):
             if j != i:
-                weight_BQ *= off_iBQ[j]
-        value_BQ += weight_BQ * np.take(y_X, start_BQ + i)
-        spread_BQ += weight_BQ**2 * np.take(variance_X, start_BQ + i)
-    return value_BQ.reshape(shape), spread_BQ.reshape(shape), known_BLX
+                weight_OBLX *= off_iOBLX[j]
+        value_OBLX += weight_OBLX * np.take(y_BLX, datum + i)
+        spread_OBLX += weight_OBLX**2 * np.take(variance_BLX, datum + i)
+    return value_OBLX, spread_OBLX, known_OBLX

@@ -76,7 +76,7 @@ def laws(studies: int) -> Iterator[Row]:
     """ln onset = a - ln width + .3 normal, records a factor 1.8 apart, a third beyond the end."""
     width_W = np.array([16.0, 32, 64, 128, 256])
     record = 1.8 ** np.arange(0, 14)
-    for last, name in ((14, "none censored"), (8, "censored at the end")):
+    for last, name in ((14, "none censored"), (11, "censored at the end")):
         rng, held, alarms = np.random.default_rng(last), np.zeros(2), 0
         seen = record[:last]
         censored = []
@@ -117,8 +117,7 @@ def collapses(studies: int) -> Iterator[Row]:
     made: tuple[
         tuple[str, Any, Any, Callable[[np.random.Generator, int], np.ndarray], int], ...
     ] = (
-        ("probit, 20 trials a point", SIZES, x, independent, 20),
-        ("probit, 100 trials a point", SIZES, x, independent, 100),
+        ("probit, 50 trials a point", SIZES, x, independent, 50),
         ("probit, 50 seeds at all x", SIZES, x, nested, 50),
         ("Cover's capacity, 50 trials a point", COVER_SIZES, load, capacity, 50),
     )
