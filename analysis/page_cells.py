@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,8 @@ from phasecube.analysis.drawn import Map, Section
 from phasecube.analysis.outcome_places import in_words
 from phasecube.engine.record import Outcome
 
+ORDER = [int(outcome) for outcome in Outcome]
+OUTCOME_NAMES = [in_words(outcome) for outcome in Outcome]  # as the page counts them
 DIGEST_LETTERS = 12  # 48 bits: of 10^6 trials two share them once in 500 studies
 
 
@@ -28,20 +29,26 @@ class Words:
             self.texts.append(text)
         return self._places[text]
 
-    def facts(self, drawn: Map) -> list[list[int]]:
-        """Return name, value, name, value, ... of each cell of a map, row by row."""
-        return [[self.at(t) for t in _flat(cell.facts)] for cell in drawn.cells]
+    def facts(self, drawn: Map, n_sides: int) -> list[list[int]]:
+        """Return names, value, value, ... of each cell of a map, row by row.
 
-
-def _flat(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    return [text for pair in pairs for text in pair]
+        Names are one text with line ends between them. The place of a cell, the first
+        `n_sides` of its facts, is left out: the ticks of the map have it.
+        """
+        found = []
+        for cell in drawn.cells:
+            facts = cell.facts[n_sides:]
+            names = self.at("\n".join(name for name, _ in facts))
+            found.append([names, *(self.at(value) for _, value in facts)])
+        return found
 
 
 def trials_of(section: Section, *, most: int) -> dict[str, Any]:
     """Return the trials of a section's cells as plain values for JSON, about `most` of them.
 
-    cells: "row,column" -> [member, outcome, digest] each; `shown` of `total` members are
-    there. ended: outcome -> "row,column" -> how many of the cell's trials ended so.
+    cells: "row,column" -> [member, outcome, digest] each, the first two as places in
+    `members` and in OUTCOME_NAMES; the others of `total` members are left out. ended: outcome
+    -> "row,column" -> how many of the cell's trials ended so.
     """
     ds = section.panel.ds
     outcome = ds.outcome.transpose("row", "column", "member").values
@@ -63,7 +70,7 @@ def trials_of(section: Section, *, most: int) -> dict[str, Any]:
         planned = outcome[..., :shown] != Outcome.NOT_PLANNED
         for row, column, member in np.argwhere(planned):
             name = str(names[row, column, member])[:DIGEST_LETTERS]
-            told = in_words(Outcome(int(outcome[row, column, member])))
-            cells.setdefault(f"{row},{column}", []).append([int(member), told, name])
+            code = ORDER.index(int(outcome[row, column, member]))
+            cells.setdefault(f"{row},{column}", []).append([int(member), code, name])
     members = list(section.panel.members[:shown])
     return {"cells": cells, "members": members, "total": total, "ended": ended}

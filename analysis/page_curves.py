@@ -8,6 +8,7 @@ import numpy as np
 
 from phasecube.analysis.drawn import Section
 from phasecube.analysis.labels import name_and_unit
+from phasecube.analysis.page_cells import ORDER
 from phasecube.engine.record import Outcome
 
 FEW_POINTS = 24  # of a curve, before members are dropped
@@ -19,7 +20,9 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
 
     Steps are thinned evenly, the last kept, members dropped after that, then steps again, and
     at last cells: `members` says how many of each cell are there, `every` that only one cell
-    in so many has curves. A curve ends where its trial did.
+    in so many has curves. cells: "row,column" -> [member, outcome, curve of each measure] of
+    each trial, places in `names_of_members` and in `page_cells.OUTCOME_NAMES`. A curve ends
+    where its trial did.
     """
     ds = section.panel.ds
     n_cells, n_members = ds.sizes["row"] * ds.sizes["column"], ds.sizes["member"]
@@ -39,7 +42,7 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
     ds = ds.isel(step=kept, member=slice(0, shown))
     arrays = [ds[m].transpose("row", "column", "member", "step").values for m in section.measures]
     recorded = (section.panel.ds.n_recorded.values[..., :shown, None] > kept).sum(-1)
-    cells: dict[str, list[dict[str, Any]]] = {}
+    cells: dict[str, list[list[Any]]] = {}
     for row, column, member in np.ndindex(recorded.shape):
         if (row * recorded.shape[1] + column) % every:
             continue
@@ -47,13 +50,9 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
         outcome = Outcome(int(ds.outcome.values[row, column, member]))
         if outcome is Outcome.NOT_PLANNED or n == 0:
             continue
-        cells.setdefault(f"{row},{column}", []).append(
-            {
-                "member": section.panel.members[member],
-                "outcome": outcome.name.lower().replace("_", " "),
-                "values": [_plain(a[row, column, member, :n]) for a in arrays],
-            }
-        )
+        curves = [_plain(a[row, column, member, :n]) for a in arrays]
+        place = f"{row},{column}"
+        cells.setdefault(place, []).append([member, ORDER.index(int(outcome)), *curves])
     return {
         "steps": [int(s) for s in ds.step.values],
         "measures": [name_and_unit(section.panel.ds[m]) for m in section.measures],
@@ -61,6 +60,7 @@ def curves_of(section: Section, *, numbers: int) -> dict[str, Any]:
         "thresholds": list(section.thresholds),
         "logStep": section.log_step,
         "members": [shown, n_members],
+        "names_of_members": [str(name) for name in section.panel.members[:shown]],
         "every": every,
         "cells": cells,
     }

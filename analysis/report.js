@@ -1,9 +1,10 @@
 // Cells of the maps: what is said of them, their curves and trials, and links to them. The hash of
 // the page names the cells that are open, so that a link opens them and the browser's back closes.
 (function () {
-  const { html, draw } = phasecubeCurves;
+  const { svg, html, draw } = phasecubeCurves;
   const all = JSON.parse(document.getElementById("data").textContent);
   const LISTED = 12;  // trials of a cell that are shown at once
+  const NAMED = 2500;  // cells of a map that all have their names at once
   const panels = {};
 
   class Panel {
@@ -17,26 +18,35 @@
       this.columns = this.data.sides[0].ticks.length;
       this.rows = this.data.sides[1].ticks.length;
       this.open = null;
-      const values = Object.values(this.data.cells).flatMap(c => c.flatMap(m => m.values.flat())).filter(v => v !== null);
+      const values = Object.values(this.data.cells).flatMap(c => c.flatMap(m => m.slice(2).flat())).filter(v => v !== null);
       const [low, high] = values.reduce((b, v) => [Math.min(b[0], v), Math.max(b[1], v)], [Infinity, -Infinity]);
       this.state = { logStep: this.data.logStep, logY: low > 0 && high / low > 100 };
+      this.places = new Map();
       this.maps = Array.from(root.querySelectorAll("svg.map"), map => {
-        const cells = Array.from(map.querySelectorAll(".c"));
+        const cells = Array.from(map.querySelectorAll(".cells > *"));
         cells.forEach((cell, i) => {
-          cell.dataset.row = Math.floor(i / this.columns);
-          cell.dataset.column = i % this.columns;
-          cell.setAttribute("role", "button");
-          cell.setAttribute("tabindex", i ? "-1" : "0");
-          cell.setAttribute("aria-label", this.facts(map.dataset.map, i).map(f => f.join(": ")).join("; "));
+          this.places.set(cell, i);
+          if (i === 0 || cells.length <= NAMED) this.name(cell, i ? "-1" : "0");
         });
         return { map, cells };
       });
       this.listen();
     }
+    // A cell is a button with a name. Of large maps only those are that were reached.
+    name(cell, tabindex) {
+      const place = this.places.get(cell);
+      cell.classList.add("c");
+      cell.dataset.row = Math.floor(place / this.columns);
+      cell.dataset.column = place % this.columns;
+      cell.setAttribute("role", "button");
+      cell.setAttribute("tabindex", tabindex);
+      cell.setAttribute("aria-label", this.facts(cell.closest("svg").dataset.map, place).map(f => f.join(": ")).join("; "));
+    }
     facts(stem, place) {
-      const ids = this.data.facts[stem][place], found = [];
-      for (let i = 0; i < ids.length; i += 2) found.push([all.words[ids[i]], all.words[ids[i + 1]]]);
-      return found;
+      const [names, ...values] = this.data.facts[stem][place].map(i => all.words[i]);
+      const at = [place % this.columns, Math.floor(place / this.columns)];
+      const where = this.data.sides.map((side, i) => [side.label, side.ticks[at[i]], side.name]).filter(s => s[2]).map(s => s.slice(0, 2));
+      return where.concat(values.map((value, i) => [names.split("\n")[i], value]));
     }
     at(row, column) { return row * this.columns + column; }
     title(row, column) {
@@ -46,7 +56,7 @@
     say(cell) {
       this.words.textContent = "";
       const list = html("dl", this.words);
-      for (const [name, value] of this.facts(cell.closest("svg").dataset.map, this.at(Number(cell.dataset.row), Number(cell.dataset.column)))) {
+      for (const [name, value] of this.facts(cell.closest("svg").dataset.map, this.places.get(cell))) {
         const pair = html("div", list);
         html("dt", pair, name);
         html("dd", pair, value);
@@ -63,12 +73,11 @@
       this.open = [row, column];
       for (const { map, cells } of this.maps) {
         const cell = cells[this.at(row, column)];
+        this.name(cell, cell.getAttribute("tabindex") || "-1");
         cell.setAttribute("aria-pressed", "true");
         // On top of all cells, or its neighbours would cover half of the line.
-        const mark = (cell.tagName === "rect" ? cell : cell.querySelector("rect")).cloneNode();
-        for (const name of Array.from(mark.attributes, a => a.name)) if (!["x", "y", "width", "height"].includes(name)) mark.removeAttribute(name);
-        mark.setAttribute("class", "chosen");
-        map.appendChild(mark);
+        const box = (cell.querySelector("rect") || cell).getBBox();
+        svg("rect", { class: "chosen", x: box.x, y: box.y, width: box.width, height: box.height }, map);
       }
       this.marked();
       this.box.textContent = "";
@@ -78,7 +87,7 @@
       const link = html("a", heading, "link", "permalink");
       link.href = "#" + hashOf([this]);
       link.setAttribute("aria-label", "Link to this cell");
-      draw(html("div", this.box, undefined, "lines"), this.data, `${row},${column}`, this.title(row, column), this.state);
+      draw(html("div", this.box, undefined, "lines"), this.data, `${row},${column}`, this.title(row, column), this.state, all.outcomes);
       this.list(`${row},${column}`, level);
     }
     list(at) {
@@ -100,7 +109,7 @@
       for (const [member, outcome, digest] of found) {
         const row = html("tr", body);
         html("th", row, this.data.trials.members[member]).scope = "row";
-        html("td", row, outcome);
+        html("td", row, all.outcomes[outcome]);
         html("code", html("td", row), `phasecube show ${all.study} ${digest}`);
       }
     }
@@ -113,8 +122,8 @@
       this.marked();
     }
     listen() {
-      const cellOf = event => event.target.closest ? event.target.closest(".c") : null;
-      const place = cell => [Number(cell.dataset.row), Number(cell.dataset.column)];
+      const cellOf = event => event.target.closest ? event.target.closest(".cells > *") : null;
+      const place = cell => [Math.floor(this.places.get(cell) / this.columns), this.places.get(cell) % this.columns];
       this.root.addEventListener("pointerover", e => { const c = cellOf(e); if (c) this.say(c); });
       this.root.addEventListener("pointerout", e => { if (cellOf(e)) this.marked(); });
       this.root.addEventListener("focusin", e => { const c = cellOf(e); if (c) this.say(c); });
@@ -139,7 +148,7 @@
         if (row < 0 || column < 0 || row >= this.rows || column >= this.columns) return;
         const next = this.maps.find(m => m.map.contains(cell)).cells[this.at(row, column)];
         cell.setAttribute("tabindex", "-1");
-        next.setAttribute("tabindex", "0");
+        this.name(next, "0");
         next.focus();
       });
     }
@@ -203,9 +212,9 @@
       for (const { map, cells } of panel.maps) {
         map.classList.toggle("marking", on);
         maps += 1;
-        cells.forEach(cell => {
-          const hit = on && `${cell.dataset.row},${cell.dataset.column}` in ended;
-          cell.classList.toggle("hit", hit);
+        cells.forEach((cell, i) => {
+          const hit = on && `${Math.floor(i / panel.columns)},${i % panel.columns}` in ended;
+          if (hit !== cell.classList.contains("hit")) cell.classList.toggle("hit");
           n += hit;
         });
       }

@@ -30,7 +30,7 @@ from phasecube.analysis.findings import law_found
 from phasecube.analysis.labels import format_value
 from phasecube.analysis.map_making import first_upper
 from phasecube.analysis.outcome_places import ended, outcome_sentence
-from phasecube.analysis.page_cells import Words, trials_of
+from phasecube.analysis.page_cells import OUTCOME_NAMES, Words, trials_of
 from phasecube.analysis.page_curves import curves_of
 from phasecube.analysis.page_facts import Facts
 from phasecube.analysis.page_map import place_map
@@ -41,7 +41,7 @@ from phasecube.engine.record import Outcome
 
 __all__ = ["Facts", "write_pages", "write_report"]
 
-PAGE_NUMBERS = 400_000  # of all curves in a page, about 3 MB
+PAGE_NUMBERS = 300_000  # of all curves in a page, about 2 MB
 PAGE_TRIALS = 30_000  # of all cells whose digests travel in a page, about 1 MB
 # Patterns of the page by the hatches of matplotlib, whose names are no ids.
 HATCHES = {"xxxx": "x", "++": "plus", "//": "rise", "\\\\\\\\": "fall", "..": "dots"}
@@ -92,7 +92,14 @@ def write_pages(ds: xr.Dataset, wanted: Sequence[Request], facts: Facts, folder:
         .render(
             ds=ds.attrs,
             analyses=analyses,
-            data=_script({"words": page.words.texts, "panels": page.panels, "study": facts.study}),
+            data=_script(
+                {
+                    "words": page.words.texts,
+                    "outcomes": OUTCOME_NAMES,
+                    "panels": page.panels,
+                    "study": facts.study,
+                }
+            ),
             outcomes=outcomes,
             planned=[e for e in outcomes if e.outcome is not Outcome.NOT_PLANNED],
             ended_sentence=outcome_sentence({e.outcome: e.n for e in outcomes}),
@@ -161,7 +168,8 @@ class _Page:
 
     def _map(self, key: str, section: Section, drawn: Map, behind: Behind) -> dict[str, Any]:
         stem = f"{key}-{_slug(drawn.name)}"
-        self.panels[key]["facts"][stem] = self.words.facts(drawn)
+        n_sides = sum(bool(side.name) for side in (section.panel.x, section.panel.y))
+        self.panels[key]["facts"][stem] = self.words.facts(drawn, n_sides)
         said = f"{behind.sentence} {drawn.entered}".strip()
         figure = drawn.figure()
         print_style.extend_caption(figure, said)

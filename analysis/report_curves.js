@@ -53,10 +53,10 @@ const phasecubeCurves = (function () {
   }
 
   // Draws the curves of a cell into a box; `state` holds the scales and outlives a redraw.
-  function draw(box, data, cell, title, state) {
+  function draw(box, data, cell, title, state, outcomes) {
     box.textContent = "";
-    const members = data.cells[cell];
-    if (!members) {
+    const members = (data.cells[cell] || []).map(([member, outcome, ...values]) => ({ member: data.names_of_members[member], outcome: outcomes[outcome], values }));
+    if (!members.length) {
       html("p", box, data.every > 1 ? `The curves of one cell in ${data.every} travel in this page, and this is none of them.` : "No trial of this cell has recorded anything yet.", "note");
       return;
     }
@@ -113,7 +113,7 @@ const phasecubeCurves = (function () {
       button.setAttribute("aria-pressed", String(state[key]));
       button.addEventListener("click", () => {
         state[key] = !state[key];
-        draw(box, data, cell, title, state);
+        draw(box, data, cell, title, state, outcomes);
         box.querySelectorAll("button").forEach(b => { if (b.textContent === label) b.focus(); });
       });
     }

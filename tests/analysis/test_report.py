@@ -134,9 +134,10 @@ def test_a_cell_has_one_curve_per_seed_and_measure_that_ends_where_its_trial_did
 ) -> None:
     data = embedded(finished[1])["panels"]["1-1"]
     members = data["cells"]["0,1"]
-    assert [m["member"] for m in members] == ["seed 0", "seed 1", "seed 2"]
-    assert members[0]["outcome"] == "diverged" and len(members[0]["values"][0]) == 2
-    assert members[1]["values"][1] == [0.0] * len(STEPS)
+    assert [data["names_of_members"][m[0]] for m in members] == ["seed 0", "seed 1", "seed 2"]
+    outcomes = embedded(finished[1])["outcomes"]
+    assert outcomes[members[0][1]] == "diverged" and len(members[0][2]) == 2
+    assert members[1][3] == [0.0] * len(STEPS)
     assert data["steps"] == STEPS and data["thresholds"] == [0.95]
 
 
@@ -155,7 +156,7 @@ def test_text_of_the_study_cannot_become_markup(tmp_path: Path) -> None:
     ds = study(title=hostile).assign_coords(seed=[hostile, "b", "c"])
     html = page(tmp_path, ds)
     assert hostile not in html and "alert(1)" in html
-    assert embedded(html)["panels"]["1-1"]["cells"]["1,0"][0]["member"] == f"seed {hostile}"
+    assert embedded(html)["panels"]["1-1"]["names_of_members"][0] == f"seed {hostile}"
 
 
 def test_an_analysis_that_cannot_be_drawn_says_why_and_spares_the_others(tmp_path: Path) -> None:
@@ -166,12 +167,18 @@ def test_an_analysis_that_cannot_be_drawn_says_why_and_spares_the_others(tmp_pat
 
 def test_a_diagram_over_a_single_axis_is_one_row(tmp_path: Path) -> None:
     html = page(tmp_path, study().isel(lr=0), Request("phase_diagram", measure="val_accuracy"))
-    assert html.count('class="c"') == 3
+    (facts,) = embedded(html)["panels"]["1-1"]["facts"].values()
+    assert len(facts) == 3
 
 
 def test_a_study_without_axes_is_one_cell(tmp_path: Path) -> None:
     html = page(tmp_path, study().isel(lr=0, weight_decay=1, seed=0))
-    assert html.count('class="c"') == 3  # one in each of phases, t_grok and t_mem
+    facts = embedded(html)["panels"]["1-1"]["facts"]
+    assert {name: len(cells) for name, cells in facts.items()} == {
+        "1-1-phases": 1,
+        "1-1-t_grok": 1,
+        "1-1-t_mem": 1,
+    }
 
 
 def test_curves_that_would_swell_the_page_are_thinned_to_their_ends() -> None:
