@@ -85,7 +85,7 @@ def _thinned(ds: xr.Dataset, x: str | None, y: str | None) -> tuple[xr.Dataset, 
     while every and math.prod(map(kept, every)) > MAX_CELLS:
         every[max(every, key=kept)] += 1
     said = [
-        f"Every {n}th of the {lengths[name]:,} values of {name} is drawn: a map holds "
+        f"Of the {lengths[name]:,} values of {name} one in {n} is drawn: a map holds "
         f"{MAX_CELLS:,} cells."
         for name, n in every.items()
         if n > 1

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 from synthetic_study import jump, study_dataset
 
+from phasecube.analysis import page_facts
 from phasecube.analysis.analyses import Request, request, requests
 from phasecube.analysis.drawings import draw
 from phasecube.analysis.page_curves import curves_of
@@ -203,3 +204,121 @@ def test_one_threshold_serves_both_measures() -> None:
 def test_an_unknown_option_is_named_with_those_there_are() -> None:
     with pytest.raises(StudyError, match=r"curves does not take colour; it takes measures"):
         request("curves", {"colour": "red"})
+
+
+DIGESTS = np.array([f"{n:032x}" for n in range(18)]).reshape(2, 3, 3)
+
+
+def with_digests() -> xr.Dataset:
+    return study(unfinished=True).assign(digest=(("lr", "weight_decay", "seed"), DIGESTS))
+
+
+@pytest.fixture(scope="module")
+def digested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("digested")
+    slices = request("slices", {"measure": "val_accuracy", "x": "weight_decay", "by": "lr"})
+    one = request("slices", {"measure": "val_accuracy", "x": "weight_decay", "select": {"lr": 0.1}})
+    return folder / "report", page(folder, with_digests(), Request("grokking"), slices, one)
+
+
+def test_every_figure_leads_to_the_trials_behind_it(digested: tuple[Path, str]) -> None:
+    folder, html = digested
+    links = re.findall(r'href="(tables/trials[^"]*)"', html)
+    assert links.count("tables/trials.csv") == 3 + 1 + 1  # maps, one plot, the whole study
+    (own,) = set(links) - {"tables/trials.csv"}
+    assert {p.name for p in (folder / "tables").glob("trials*")} == {
+        "trials.csv",
+        Path(own).name,
+    }
+    with (folder / own).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [r["digest"] for r in rows] == DIGESTS[0].ravel().tolist()
+    assert {r["lr"] for r in rows} == {"0.1"} and rows[0]["outcome"] == "not run"
+
+
+def test_a_cell_names_its_trials_by_outcome_and_digest(digested: tuple[Path, str]) -> None:
+    data = embedded(digested[1])
+    trials = data["panels"]["1-1"]["trials"]
+    found = [[m, data["outcomes"][o], d] for m, o, d in trials["cells"]["1,0"]]
+    assert found == [
+        [seed, "not run" if seed == 0 else "done", DIGESTS[0, 1, seed][:12]] for seed in range(3)
+    ]
+    assert trials["ended"]["diverged"] == {"0,1": 1}
+
+
+def test_every_caption_says_how_the_trials_behind_it_ended(digested: tuple[Path, str]) -> None:
+    captions = re.findall(r"<figcaption>(.*?)</figcaption>", digested[1], re.S)
+    whole = "18 trials planned: 13 done, 1 diverged, 4 not run."
+    assert len(captions) == 5 and all(whole in c for c in captions[:4])
+    assert "9 trials planned: 5 done, 4 not run." in captions[4]
+    assert "13 of the 18 enter the map, 2 of them censored" in captions[1]
+
+
+def test_a_figure_for_print_says_the_same_below_it() -> None:
+    from phasecube.analysis.print_style import extend_caption
+
+    (section,) = draw(study(), Request("grokking")).sections
+    figure = section.maps[0].figure()
+    extend_caption(figure, "18 trials planned.")
+    (caption,) = [t for t in figure.texts if t.get_gid() == "caption"]
+    assert caption.get_text().endswith("\n18 trials planned.")
+
+
+def test_what_was_found_is_made_of_the_numbers_of_the_figures(digested: tuple[Path, str]) -> None:
+    (said,) = re.findall(r'<h2 id="found">.*?<p>(.*?)</p>', digested[1], re.S)
+    said = re.sub(r"<[^>]+>", "", said)
+    assert said.startswith("18 trials planned: 13 done, 1 diverged, 4 not run. ")
+    assert "Phases: 5 cells, of them 2 comprehension, 2 grokking, 1 memorisation." in said
+
+
+def test_what_speaks_against_a_study_stands_at_its_top(digested: tuple[Path, str]) -> None:
+    top = digested[1].split('<main id="main"')[0]
+    assert "<b>half_a_study</b> 4 of 18 trials have not ended" in top
+
+
+def test_runs_of_the_same_code_and_machine_are_told_of_once() -> None:
+    ds = study()
+    ds.run.values[:] = [[[1, 2, 3]] * 3] * 2
+    runs = [RUN, RUN | {"run": 2}, RUN | {"versions": {"torch": "3"}}, RUN | {"run": 4}]
+    found, more = page_facts.origins(ds, Facts(runs=runs))
+    assert [(o.runs, o.trials) for o in found] == [("runs 1, 2", 12), ("run 3", 6)] and more == 0
+
+
+def test_a_torn_line_of_the_runs_keeps_the_numbers_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "runs.jsonl").write_text('{"run": 1}\n{"run": \n{"run": 3}\n')
+    assert page_facts.read_runs(tmp_path / "runs.jsonl") == ({"run": 1}, {}, {"run": 3})
+
+
+def test_a_map_of_too_many_cells_keeps_every_nth_value_and_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from phasecube.analysis import drawings
+
+    monkeypatch.setattr(drawings, "MAX_CELLS", 4)
+    found = draw(study(), Request("phase_diagram", measure="val_accuracy"))
+    (section,) = found.sections
+    assert (section.panel.x.ticks, section.panel.y.ticks) == (("0.1", "0.3"), ("0", "5"))
+    assert found.note == "Of the 3 values of weight_decay one in 2 is drawn: a map holds 4 cells."
+
+
+def test_cells_go_without_curves_before_a_page_swells() -> None:
+    (section,) = draw(study(), Request("grokking")).sections
+    data = curves_of(section, numbers=2 * 8 * 2)  # two cells of two measures and eight steps
+    assert data["every"] == 3 and set(data["cells"]) == {"0,0", "1,1"}
+    assert len(data["steps"]) == 8
+
+
+def test_a_table_of_very_many_trials_is_written_once_and_not_as_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pandas as pd
+
+    from phasecube.analysis import figure_trials
+
+    monkeypatch.setattr(figure_trials, "ROWS_IN_TEXT", 17)
+    (tmp_path / "tables").mkdir()
+    trials = figure_trials.FigureTrials(with_digests(), tmp_path)
+    one, whole = trials.behind({"lr": 0.1}), trials.behind({})
+    assert one.href == whole.href == "tables/trials.parquet"
+    assert one.sentence.startswith("9 trials planned") and len(list(tmp_path.rglob("*.*"))) == 1
+    assert len(pd.read_parquet(tmp_path / one.href)) == 18
