@@ -98,7 +98,8 @@ def cut_at_budgets(points: Points, curves: Sequence[tuple[np.ndarray, Curve]]) -
     """Return the curves' y at budgets, as rows that parabolas can go through.
 
     Budgets are those in the middle of which some size that is neither the smallest nor
-    the largest is best; sizes over 8 times from it are left out, as no parabola is as wide.
+    the largest is best; sizes over 8 times from it are left out, as no parabola is as wide, and so
+    are those further from it than the nearer end of the sizes is.
     """
     size_U = np.array([size for _, (size, _, _) in curves])
     start = min(flop_R[0] for _, (_, flop_R, _) in curves)
@@ -114,8 +115,11 @@ def cut_at_budgets(points: Points, curves: Sequence[tuple[np.ndarray, Curve]]) -
         loss_U = loss_UB[:, b]
         if not np.isfinite(loss_U).any():
             continue
+        has_U = np.isfinite(loss_U)
         best = size_U[np.nanargmin(loss_U)]
-        near_U = np.isfinite(loss_U) & (np.abs(np.log(size_U / best)) <= np.log(WINDOW) + 1e-9)
+        # As far to one side as to the other: a parabola leans towards the longer one.
+        window = min(WINDOW, best / size_U[has_U].min(), size_U[has_U].max() / best)
+        near_U = has_U & (np.abs(np.log(size_U / best)) <= np.log(window) + 1e-9)
         rows += [
             (float(size_U[u]), float(flop), float(loss_U[u]), str(points.run_N[curves[u][0][0]]))
             for u in np.flatnonzero(near_U).tolist()
