@@ -54,9 +54,9 @@ class Study:
     def __init__(self, path: Path | str, *, writes: bool = True) -> None:
         self.path = Path(path)
         self._writes = writes
-        if not exists(self.path):
+        if lacking := [n for n in (SWEEP_FILE, STORE) if not (self.path / n).exists()]:
             raise StudyError(
-                f"{self.path} is no study: it has no {SWEEP_FILE} and {STORE}; "
+                f"{self.path} is no study: it has no {' and '.join(lacking)}; "
                 "`phasecube run SWEEP` makes one and says where"
             )
 
