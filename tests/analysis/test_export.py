@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from synthetic_study import jump, study_dataset
 from test_cube import SWEEP, fill, planned
 
@@ -267,3 +271,27 @@ def test_a_report_is_written_into_the_study_and_replaces_the_last(study: Path) -
     text = page.read_text(encoding="utf-8")
     assert "A small study" in text and "learning rate / 1/step" in text
     assert "width" in text and "No run has been written down" in text
+
+
+@settings(max_examples=25)
+@given(
+    recorded=hnp.arrays(np.int32, (3, 2), elements=st.integers(0, 5)),
+    chunks=st.fixed_dictionaries({"lr": st.integers(1, 3), "step": st.integers(1, 5)}),
+    rows=st.integers(1, 9),
+)
+def test_any_study_is_told_by_its_table_of_curves(
+    recorded: np.ndarray, chunks: dict[str, int], rows: int
+) -> None:
+    loss = np.random.default_rng(0).normal(size=(3, 2, 5)).astype("f4")
+    axes = {"lr": [0.1, 0.2, 0.3], "seed": [0, 1]}
+    ds = study_dataset(axes, range(0, 50, 10), {"loss": loss}, n_recorded=recorded)
+    ds["digest"] = (("lr", "seed"), np.array([["a", "b"], ["c", "d"], ["e", "f"]]))
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(long_tables, "ROWS_PER_GROUP", rows)
+        write_curves(ds.assign(loss=ds.loss.chunk(chunks)), Path(folder) / "c.parquet")
+        table = pd.read_parquet(Path(folder) / "c.parquet")
+    assert list(table.columns) == ["lr", "seed", "digest", "outcome", "step", "loss"]
+    expected = ds.loss.to_series().dropna()
+    found = table.set_index(["lr", "seed", "step"])["loss"].sort_index()
+    assert len(found) == recorded.sum() and found.index.is_unique
+    pd.testing.assert_series_equal(found, expected.sort_index(), check_dtype=False)
