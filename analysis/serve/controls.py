@@ -25,17 +25,17 @@ class Controls:
         self._offer: Offer | None = None
         self._at: dict[str, Any] = {}
         select, radio = pn.widgets.Select, pn.widgets.RadioBoxGroup
-        self._measure = self._watched(select(name="measure", width=WIDTH))
-        self._quantity = self._watched(select(name="quantity", width=WIDTH))
-        self._step = self._watched(pn.widgets.DiscreteSlider(name="step", width=WIDTH))
-        self._statistic = self._watched(select(name="statistic", width=WIDTH))
-        self._threshold = self._watched(pn.widgets.TextInput(name="threshold", width=WIDTH))
+        self._measure = self._watched(select(label="measure", width=WIDTH))
+        self._quantity = self._watched(select(label="quantity", width=WIDTH))
+        self._step = self._watched(pn.widgets.DiscreteSlider(label="step", width=WIDTH))
+        self._statistic = self._watched(select(label="statistic", width=WIDTH))
+        self._threshold = self._watched(pn.widgets.TextInput(label="threshold", width=WIDTH))
         self._above = self._watched(
             radio(options={"reached from below (≥)": True, "from above (≤)": False}, width=WIDTH)
         )
         self._colours = self._watched(radio(options=["linear", "log"], inline=True, width=WIDTH))
-        self._x = self._watched(select(name="x axis", width=WIDTH))
-        self._y = self._watched(select(name="y axis", width=WIDTH))
+        self._x = self._watched(select(label="x axis", width=WIDTH))
+        self._y = self._watched(select(label="y axis", width=WIDTH))
         self._over = self._watched(pn.widgets.CheckBoxGroup(width=WIDTH))
         self._cell_x = self._watched(select(width=150))
         self._cell_y = self._watched(select(width=150))
@@ -141,14 +141,14 @@ class Controls:
             widget.visible = bool(axis)
             if axis:
                 options = {"choose …": "", **_options(axis, of)}
-                widget.name = of.titles[axis]
+                widget.label = of.titles[axis]
                 _set(widget, options, label)
 
     def _place(self, axis: str, of: Offer) -> Any:
         options = _options(axis, of)
         made = pn.widgets.DiscreteSlider if len(options) >= SLIDER_FROM else pn.widgets.Select
         title = of.titles[axis]
-        return self._watched(made(name=title, options=options, width=WIDTH))
+        return self._watched(made(label=title, options=options, width=WIDTH))
 
     def _watched(self, widget: Any) -> Any:
         widget.param.watch(self._one_changed, "value")

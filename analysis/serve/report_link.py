@@ -43,7 +43,7 @@ class ReportLink:
         """Return a button and a link for one page."""
         doc: Any = pn.state.curdoc
         said = pn.pane.HTML(self._link(), margin=(14, 10))
-        button = pn.widgets.Button(name="Write the static report", width=190)
+        button = pn.widgets.Button(label="Write the static report", width=190)
 
         def finished(text: str) -> None:
             button.disabled, said.object = False, text

@@ -195,6 +195,17 @@ def test_a_running_study_is_drawn_picked_and_followed(
 
 
 @pytest.mark.browser
+def test_a_cell_is_chosen_by_keyboard(running: tuple[Study, str], browser: Any) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    browser.get(f"{running[1]}?x=lr&y=momentum")
+    awaited(lambda: texts(browser))
+    browser.execute_script(NODES, "select", "choose …").send_keys(Keys.ARROW_DOWN)
+    assert awaited(lambda: browser.execute_script(DATA, "middle 0 linear", "y"))
+    awaited(lambda: "cell=0.1&cell=0.8" in browser.current_url)
+
+
+@pytest.mark.browser
 def test_the_report_is_written_from_the_page_and_served_beside_it(
     running: tuple[Study, str], browser: Any
 ) -> None:
