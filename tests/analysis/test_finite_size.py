@@ -70,7 +70,7 @@ def test_a_quality_is_one_where_errors_alone_part_the_curves() -> None:
 
 def test_covers_capacity_of_a_perceptron_is_two_with_exponent_one_half() -> None:
     share_LX = np.array([separable(n) for n in SIZES])
-    found = finite_size_collapse(SIZES, LOADS, drawn(share_LX, 100))
+    found = finite_size_collapse(SIZES, LOADS, drawn(share_LX, 100), resamples=80)
     assert 2.0 in found.x_c and 0.5 in found.inverse_nu and 2.0 in found.nu
     assert found.x_c.high - found.x_c.low < 0.1
     assert found.inverse_nu.high - found.inverse_nu.low < 0.25
@@ -84,7 +84,7 @@ def test_an_order_parameter_that_fades_with_size_has_its_beta() -> None:
     place_LX = x * SIZES[:, None] ** 0.5
     mean_LX = SIZES[:, None] ** -0.25 * np.logaddexp(0, place_LX)
     noisy = mean_LX[..., None] * (1 + 0.2 * rng.standard_normal((5, 25, 30)))
-    found = finite_size_collapse(SIZES, x, noisy, beta=True, resamples=60)
+    found = finite_size_collapse(SIZES, x, noisy, beta=True, resamples=40)
     assert found.beta_over_nu is not None and 0.25 in found.beta_over_nu
     assert 0.0 in found.x_c and 0.5 in found.inverse_nu
     # Without beta no exponents lay these curves on each other.
@@ -115,18 +115,18 @@ def test_a_small_size_with_a_correction_drifts() -> None:
     x = np.linspace(1, 3, 41)
     moved = 2 + 12 / SIZES**1.5  # falls faster than the width, SIZES^-.5
     share = stats.norm.sf((x - moved[:, None]) * SIZES[:, None] ** 0.5 / 1.4)
-    found = finite_size_collapse(SIZES, x, drawn(share, 400), resamples=60)
+    found = finite_size_collapse(SIZES, x, drawn(share, 400), resamples=40)
     assert "drift_with_smallest_size" in names(found) or "poor_collapse" in names(found)
     assert abs(found.without_smallest[0] - 2) < abs(found.x_c.value - 2)
 
 
 def test_sizes_and_places_in_any_order_and_with_holes_give_the_same() -> None:
     values = drawn(probit(SIZES, LOADS), 40)
-    first = finite_size_collapse(SIZES, LOADS, values, resamples=20)
-    turned = finite_size_collapse(SIZES[::-1], LOADS[::-1], values[::-1, ::-1], resamples=20)
+    first = finite_size_collapse(SIZES, LOADS, values, resamples=12)
+    turned = finite_size_collapse(SIZES[::-1], LOADS[::-1], values[::-1, ::-1], resamples=12)
     assert turned.x_c == first.x_c and turned.inverse_nu == first.inverse_nu
     values[0, :3] = np.nan  # not run yet
-    held = finite_size_collapse(SIZES, LOADS, values, resamples=20)
+    held = finite_size_collapse(SIZES, LOADS, values, resamples=12)
     assert held.n_points < first.n_points and 2.0 in held.x_c
 
 
@@ -170,8 +170,8 @@ def test_the_analysis_takes_an_x_that_differs_from_size_to_size() -> None:
         step_of_load=np.arange(len(LOADS)),
         load=(("dimension", "step_of_load"), np.repeat(LOADS[None], 4, 0)),
     )
-    (plot,) = draw(ds, Options("right", "load", "dimension", threshold=0.5, resamples=20))
-    (same,) = draw(study(), Options("right", "load", "dimension", threshold=0.5, resamples=20))
+    (plot,) = draw(ds, Options("right", "load", "dimension", threshold=0.5, resamples=8))
+    (same,) = draw(study(), Options("right", "load", "dimension", threshold=0.5, resamples=8))
     assert plot.table.value.tolist() == pytest.approx(same.table.value.tolist())
 
 
