@@ -161,7 +161,7 @@ def tear(study: Path) -> None:
 
 def other_zarr(study: Path) -> None:
     shutil.rmtree(study / "cube.zarr")
-    xr.Dataset({"a": ("x", [1, 2])}).to_zarr(study / "cube.zarr")
+    xr.Dataset({"a": ("x", [1, 2])}).to_zarr(study / "cube.zarr", consolidated=False)
 
 
 def no_json(study: Path) -> None:
