@@ -17,7 +17,7 @@ from phasecube.analysis.entropy_curves import Curves, Numbers, curves_of, lost_w
 from phasecube.analysis.entropy_law import Law, LawRule, Verdict, fit_law
 from phasecube.analysis.estimated import Estimated
 from phasecube.analysis.intervals import survival_median
-from phasecube.analysis.labels import in_words, name_and_unit
+from phasecube.analysis.labels import format_value, in_words, name_and_unit
 from phasecube.analysis.lines import MAX_PLOTS
 from phasecube.analysis.plots import Plot
 
@@ -125,7 +125,24 @@ def _plot(
 
     heading = options.title or "Reward against entropy"
     heading += f", {title}" if title else ""
-    return Plot(f"entropy_law_{place}", heading, caption, table, figure)
+    found = _found(lines)
+    return Plot(f"entropy_law_{place}", heading, caption, table, figure, found=found, fixed=fixed)
+
+
+def _found(lines: Sequence[FittedLine]) -> str:
+    """Return on how many lines the law holds, and the range of its constants over those."""
+    counts = {v: sum(line.law.verdict == v for line in lines) for v in Verdict}
+    said = ["the law " + ", ".join(f"{WORDS[v]} on {n}" for v, n in counts.items() if n)]
+    said[0] += f" of {len(lines)} lines"
+    holds = [line.law for line in lines if line.law.verdict == Verdict.HOLDS]
+    for name, values in (
+        ("a", [law.a.value for law in holds]),
+        ("b", [law.b.value for law in holds]),
+    ):
+        if values:
+            low, high = (format_value(float(v), 3) for v in (min(values), max(values)))
+            said.append(f"{name} from {low} to {high} on those")
+    return "; ".join(said)
 
 
 def _row(line: FittedLine) -> dict[str, Any]:

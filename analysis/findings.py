@@ -17,10 +17,10 @@ def commonest_found(names_C: Sequence[str]) -> str:
         return ""
     names, counts = np.unique(np.asarray(names_C, np.str_), return_counts=True)
     order = np.argsort(-counts, kind="stable")
-    told = [f"{counts[i]} {names[i]}" for i in order]
+    told = [f"{counts[i]:,} {names[i]}" for i in order]
     if len(told) == 1:
-        return f"all {counts[0]} cells {names[0]}"
-    return f"{len(names_C)} cells, of them {', '.join(told)}"
+        return f"all {counts[0]:,} cells {names[0]}"
+    return f"{len(names_C):,} cells, of them {', '.join(told)}"
 
 
 def values_found(cells: xr.Dataset, place: Callable[[int, int], str]) -> str:
@@ -29,7 +29,7 @@ def values_found(cells: xr.Dataset, place: Callable[[int, int], str]) -> str:
     finite = np.isfinite(values)
     beyond = np.isposinf(values)
     if not finite.any():
-        return f"in none of the {beyond.sum()} cells by the end" if beyond.any() else ""
+        return f"in none of the {beyond.sum():,} cells by the end" if beyond.any() else ""
     ends = []
     for end in (np.nanmin, np.nanmax):
         best = end(values[finite])
@@ -40,13 +40,13 @@ def values_found(cells: xr.Dataset, place: Callable[[int, int], str]) -> str:
         if where and alike == 1:
             said += f" at {where}"
         elif alike > 1:
-            said += f" in {alike} cells"
+            said += f" in {alike:,} cells"
         ends.append(said)
         if (values[finite] == best).all():
             break
     text = f"from {ends[0]} to {ends[1]}" if len(ends) == 2 else ends[0]
     if beyond.any():
-        text += f"; in {beyond.sum()} of {(finite | beyond).sum()} cells not by the end"
+        text += f"; in {beyond.sum():,} of {(finite | beyond).sum():,} cells not by the end"
     return text
 
 

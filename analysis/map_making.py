@@ -119,7 +119,7 @@ def members_of(panel: Panel) -> str:
     if not panel.over:
         return ""
     n = panel.ds.sizes["member"]
-    noun = " × ".join("seeds" if d == "seed" else d for d in panel.over)
+    noun = " × ".join("seeds" if d == "seed" and n > 1 else d for d in panel.over)
     return f" of {n} {noun} in each cell"
 
 

@@ -68,7 +68,8 @@ def read_runs(path: Path) -> tuple[dict[str, Any], ...]:
 
 def _written(study: Path) -> tuple[str, str] | None:
     """Return when the oldest and the newest file of the store's values were written."""
-    times = [p.stat().st_mtime for p in (study / "store.zarr").rglob("c/*") if p.is_file()]
+    files = (study / "store.zarr").glob("scalars/c*")
+    times = [p.stat().st_mtime for p in files if p.is_file()]
     if not times:
         return None
     first, last = (time.strftime(TIME, time.gmtime(t)) for t in (min(times), max(times)))

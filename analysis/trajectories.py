@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.bands import seed_band
+from phasecube.analysis.findings import line_found
 from phasecube.analysis.labels import in_words, name_and_unit
 from phasecube.analysis.lines import (
     MAX_PLOTS,
@@ -137,7 +138,11 @@ def _plot(
 
     heading = f"{measured} over the steps" + (f", {title}" if title else "")
     name = f"trajectories_{options.measure}_{place}"
-    return Plot(name, heading, caption, whole, figure, fixed=fixed)
+    ends = [t.tail(1).rename(columns={"median": "value"}) for t in tables if len(t)]
+    names = [*(lines[0].places if lines else ()), "step"]
+    found = line_found(pd.concat(ends, ignore_index=True), names) if ends else ""
+    found = f"at the end {found}" if found else ""
+    return Plot(name, heading, caption, whole, figure, found=found, fixed=fixed)
 
 
 def _length(found: tuple[np.ndarray, np.ndarray]) -> int:

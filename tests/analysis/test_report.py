@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -322,3 +323,14 @@ def test_a_table_of_very_many_trials_is_written_once_and_not_as_text(
     assert one.href == whole.href == "tables/trials.parquet"
     assert one.sentence.startswith("9 trials planned") and len(list(tmp_path.rglob("*.*"))) == 1
     assert len(pd.read_parquet(tmp_path / one.href)) == 18
+
+
+def test_a_page_says_when_the_first_and_the_last_values_were_written(tmp_path: Path) -> None:
+    values = tmp_path / "store.zarr" / "scalars"
+    values.mkdir(parents=True)
+    for name, at in (("c.0.0.0", 86_400), ("c.1.0.0", 90_000), ("zarr.json", 10**9)):
+        (values / name).write_bytes(b"")
+        os.utime(values / name, (at, at))
+    facts = page_facts.facts_of(tmp_path, 3)
+    assert facts.written == ("1970-01-02 00:00:00 UTC", "1970-01-02 01:00:00 UTC")
+    assert facts.study == tmp_path.name
