@@ -12,8 +12,8 @@ import argparse
 import time
 
 import numpy as np
-
 from coverage import scattered
+
 from phasecube.analysis.scaling.fit import fit_law
 from phasecube.analysis.scaling.law import CHINCHILLA
 from phasecube.analysis.scaling.resampled import resampled

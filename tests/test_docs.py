@@ -74,6 +74,7 @@ FILE = re.compile(r"# (\w+\.(?:py|toml))\n")  # the first line of a block that i
         "docs/adaptive.md",
         "docs/boundaries.md",
         "docs/entropy.md",
+        "docs/scaling.md",
     ],
 )
 def test_a_page_runs_as_written(page: str, tmp_path: Path) -> None:

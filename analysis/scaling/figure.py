@@ -76,7 +76,8 @@ def line_figure(statement: Statement, x_text: str, y_text: str, *, title: str = 
         figure = Figure((0.6 * WIDTH_MM / INCH_MM, HEIGHT_MM / INCH_MM), layout="constrained")
         axes = figure.subplots()
         kept_N = ~fit.outlier_N
-        axes.plot(x_N[kept_N], fit.points.y_N[kept_N], ".", ms=3.5, color=BLUE, label="trial")
+        row = "trial" if fit.points.members is None else "mean of trials"
+        axes.plot(x_N[kept_N], fit.points.y_N[kept_N], ".", ms=3.5, color=BLUE, label=row)
         if fit.outlier_N.any():
             axes.plot(
                 x_N[fit.outlier_N],
