@@ -20,12 +20,11 @@ def last_value(values: xr.DataArray, dim: str, n_records: xr.DataArray | int) ->
     `n_records`: how many records of a trial can hold a value that matters; of a trial with 0 the
     value may be any or NaN. Of NumPy arrays no block is read that no trial needs.
     """
+    like, axis = values.isel({dim: 0}, drop=True), values.get_axis_num(dim)
     if values.chunks is not None:
-        return _by_dask(values, dim)
-    like = values.isel({dim: 0}, drop=True)
+        return _by_dask(values.data, axis, like)
     found = np.full(like.shape, np.nan, values.dtype)
     reach = np.asarray(xr.DataArray(n_records).broadcast_like(like).transpose(*like.dims))
-    axis = values.get_axis_num(dim)
     for cells, steps in _blocks_from_the_end(values, axis):
         if (np.isnan(found[cells]) & (reach[cells] > steps.start)).any():
             last = _last(_read(values, axis, cells, steps), axis)
@@ -37,35 +36,52 @@ def value_at_place(values: xr.DataArray, dim: str, place: xr.DataArray) -> xr.Da
     """Return each trial's value at its own place along `dim`, in memory; NaN for a place of -1."""
     like = values.isel({dim: 0}, drop=True)
     at = np.asarray(place.broadcast_like(like).transpose(*like.dims))
-    if values.chunks is not None:
-        position = xr.DataArray(np.arange(values.sizes[dim]), dims=dim)
-        position = position.chunk({dim: values.chunksizes[dim]})
-        here = (position == like.astype(np.int64).copy(data=at)).transpose(*values.dims)
-        return _by_dask(values.where(here), dim)
     axis = values.get_axis_num(dim)
+    if values.chunks is not None:
+        return _by_dask(_picked(values.data, at, axis), axis, like)
     found = np.full(like.shape, np.nan, values.dtype)
     for cells, steps in _blocks_from_the_end(values, axis):
         here = (at[cells] >= steps.start) & (at[cells] < steps.stop)
         if here.any():
-            read = np.moveaxis(_read(values, axis, cells, steps), axis, -1)
-            found[cells][here] = read[here, at[cells][here] - steps.start]
+            inside = np.clip(at[cells] - steps.start, 0, steps.stop - steps.start - 1)
+            read = _read(values, axis, cells, steps)
+            picked = np.take_along_axis(read, np.expand_dims(inside, axis), axis).squeeze(axis)
+            found[cells] = np.where(here, picked, found[cells])
     return like.copy(data=found)
 
 
-def _by_dask(values: xr.DataArray, dim: str) -> xr.DataArray:
-    """Return the last value that is not NaN; a worker sends one value of a block."""
+def _by_dask(values: Any, axis: int, like: xr.DataArray) -> xr.DataArray:
+    """Return the last value that is not NaN; of a block of steps one value leaves its worker."""
     import dask.array as da
 
-    axis = values.get_axis_num(dim)
     last = da.reduction(  # type: ignore[no-untyped-call]
-        values.data,
+        values,
         chunk=_of_axis,
         aggregate=_of_axis,
         axis=axis,
         dtype=values.dtype,
         meta=np.empty((0,) * (values.ndim - 1), values.dtype),
     )
-    return values.isel({dim: 0}, drop=True).copy(data=last.compute())
+    return like.copy(data=last.compute())
+
+
+def _picked(values: Any, at: Array, axis: int) -> Any:
+    """Return a dask array with one place for each block of steps: the value at `at`, or NaN."""
+    import dask.array as da
+
+    at = np.expand_dims(at, axis)
+    chunks = [(1,) if i == axis else sizes for i, sizes in enumerate(values.chunks)]
+    places = da.from_array(at, chunks=tuple(chunks))  # type: ignore[no-untyped-call]
+
+    def of_block(block: Array, at: Array, block_info: Any) -> Array:
+        start, stop = block_info[0]["array-location"][axis]
+        found = np.take_along_axis(block, np.clip(at - start, 0, stop - start - 1), axis)
+        return np.where((at >= start) & (at < stop), found, block.dtype.type(np.nan))
+
+    chunks[axis] = (1,) * values.numblocks[axis]
+    return da.map_blocks(  # type: ignore[no-untyped-call]
+        of_block, values, places, chunks=tuple(chunks), dtype=values.dtype, meta=values._meta
+    )
 
 
 def _of_axis(block: Array, axis: tuple[int, ...], keepdims: bool) -> Array:

@@ -13,6 +13,7 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from synthetic_study import study_dataset
 from test_cube import SWEEP, fill, planned
 from xarray.backends import BackendArray
 from xarray.core import indexing
@@ -24,7 +25,9 @@ from phasecube.analysis.consolidate import consolidate
 from phasecube.analysis.cube import open_study
 from phasecube.analysis.order_parameters import final_value
 from phasecube.analysis.row_values import RowValues
+from phasecube.analysis.slices import value_at
 from phasecube.analysis.step_bins import quantiles
+from phasecube.engine.record import Outcome
 from phasecube.engine.store import Store
 
 MILLION = {"lr": 100, "weight_decay": 100, "fraction": 10, "seed": 10}
@@ -185,3 +188,11 @@ def test_consolidating_holds_one_slab_of_any_measure(
     for name, n_bytes in held.items():
         assert sum(n_bytes) == ds[name].nbytes  # each value once
         assert max(n_bytes) <= slab_bytes < ds[name].nbytes or ds[name].nbytes <= slab_bytes
+
+
+@pytest.mark.parametrize("by_dask", [True, False])
+def test_a_trial_without_axes_has_a_last_value_too(by_dask: bool) -> None:
+    ds = study_dataset({}, [0, 5, 10], {"loss": np.array([3.0, 2.0, 1.0])}, Outcome.PRUNED, 2)
+    if by_dask:
+        ds = in_chunks(ds, {"step": 2})
+    assert final_value(ds, "loss").item() == value_at(ds, "loss", None).item() == 2.0
