@@ -112,6 +112,8 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "lineage": ("measure",),
     "scaling_law": ("measure",),
     "compute_optimal": ("measure",),
+    "boundary_law": ("measure", "against"),
+    "finite_size": ("measure", "x", "size"),
 }
 # Measures that are read under these names where the option names no other.
 READ: Mapping[str, Mapping[str, str]] = {
