@@ -26,7 +26,6 @@ MAX_TICKS = 20
 LETTER = 6.5  # mean width in px of a letter at 12 px
 TEXT_WIDTH, TEXT_HEIGHT = 36, 28  # of the smallest cell that holds text, px
 HATCHES: Mapping[str, str] = {
-    "": " ",
     "//": "right_diagonal_line",
     "xxxx": "diagonal_cross",
     "++": "cross",
@@ -46,6 +45,9 @@ class MapFigure:
         self._choose = choose
         self._shape = (1, 1)
         self._cells = ColumnDataSource(data=_columns(()), name="cells")
+        # Only what is drawn: a browser measures each text, and makes a pattern for each hatch.
+        self._labels = ColumnDataSource(data=_labels(()), name="labels")
+        self._hatches = {hatch: ColumnDataSource(data={"x": [], "y": []}) for hatch in HATCHES}
         self._corners = ColumnDataSource(data={"xs": [], "ys": []}, name="corners")
         self._chosen = ColumnDataSource(data={"x": [], "y": []}, name="chosen")
         self._mappers = {False: LinearColorMapper(palette=["#000000"]), True: LogColorMapper()}
@@ -62,7 +64,7 @@ class MapFigure:
             name="map",
             visible=False,
         )
-        self._texts = self._drawn()
+        self._draw_parts()
         self.model.on_event(Tap, self._tapped)
 
     def show(self, picture: Picture) -> None:
@@ -85,7 +87,12 @@ class MapFigure:
         _ticks(drawn.xaxis[0], x)
         _ticks(drawn.yaxis[0], y)
         drawn.xaxis[0].major_label_orientation = 0.9 if is_slanted else "horizontal"
-        self._texts.visible = cell_width >= TEXT_WIDTH and cell_height >= TEXT_HEIGHT
+        fits = cell_width >= TEXT_WIDTH and cell_height >= TEXT_HEIGHT
+        self._labels.data = _labels(picture.cells if fits else ())
+        self._rects.glyph.line_width = 0.8 if min(cell_width, cell_height) > 10 else 0.0
+        for hatch, source in self._hatches.items():
+            alike = [c for c in picture.cells if c.look.hatch == hatch]
+            source.data = {"x": [c.column for c in alike], "y": [c.row for c in alike]}
         self._cells.data = _columns(picture.cells)
         partly = [c for c in picture.cells if c.partly]
         self._corners.data = {
@@ -104,8 +111,8 @@ class MapFigure:
         x, y = ([place[1]], [place[0]]) if place else ([], [])
         self._chosen.data = {"x": x, "y": y}
 
-    def _drawn(self) -> Any:
-        """Add what is drawn to the figure; return the texts of the cells."""
+    def _draw_parts(self) -> None:
+        """Add what is drawn to the figure."""
         drawn = self.model
         drawn.toolbar.logo = None
         drawn.grid.visible = False
@@ -115,14 +122,21 @@ class MapFigure:
             axis.axis_label_text_font_style = "normal"
             axis.axis_label_text_font_size = axis.major_label_text_font_size = "12px"
             axis.minor_tick_line_color = None
-        cells = drawn.rect(
+        self._rects = drawn.rect(
             *("x", "y"), width=1, height=1, source=self._cells,
             fill_color="fill", line_color="line", line_width=0.8,
-            hatch_pattern="hatch", hatch_color="#777777", hatch_weight=0.7, hatch_scale=9,
         )  # fmt: skip
-        drawn.add_tools(HoverTool(renderers=[cells], tooltips="@facts{safe}", attachment="right"))
-        texts = drawn.text(
-            *("x", "y"), text="text", source=self._cells, text_color="ink",
+        for hatch, source in self._hatches.items():
+            drawn.rect(
+                *("x", "y"), width=1, height=1, source=source, fill_color=None, line_color=None,
+                hatch_pattern=HATCHES[hatch], hatch_color="#777777", hatch_weight=0.7,
+                hatch_scale=9,
+            )  # fmt: skip
+        drawn.add_tools(
+            HoverTool(renderers=[self._rects], tooltips="@facts{safe}", attachment="right")
+        )
+        drawn.text(
+            *("x", "y"), text="text", source=self._labels, text_color="ink",
             text_align="center", text_baseline="middle", text_font_size="11px",
             text_line_height=1.15, background_fill_color="halo", padding=2,
         )  # fmt: skip
@@ -136,7 +150,6 @@ class MapFigure:
                 line_color=colour, line_width=line_width,
             )  # fmt: skip
         drawn.add_layout(self._bar, "right")
-        return texts
 
     def _tapped(self, event: Any) -> None:
         if event.x is None or event.y is None:
@@ -147,17 +160,26 @@ class MapFigure:
 
 
 def _columns(cells: tuple[Cell, ...]) -> dict[str, list[Any]]:
-    """Return the cells as columns; a letter on a hatch stands on white."""
+    """Return the cells as columns."""
     return {
         "x": [c.column for c in cells],
         "y": [c.row for c in cells],
         "fill": [c.look.fill for c in cells],
         "line": ["#9A9A9A" if c.look.hatch or not c.text else "#FFFFFF" for c in cells],
-        "hatch": [HATCHES[c.look.hatch] for c in cells],
-        "ink": [c.look.ink for c in cells],
-        "halo": ["#FFFFFF" if c.look.hatch and c.text else None for c in cells],
         "text": [c.text for c in cells],
         "facts": [facts_table(c.facts) for c in cells],
+    }
+
+
+def _labels(cells: tuple[Cell, ...]) -> dict[str, list[Any]]:
+    """Return the texts of the cells that have one; a letter on a hatch stands on white."""
+    cells = tuple(c for c in cells if c.text)
+    return {
+        "x": [c.column for c in cells],
+        "y": [c.row for c in cells],
+        "ink": [c.look.ink for c in cells],
+        "halo": ["#FFFFFF" if c.look.hatch else None for c in cells],
+        "text": [c.text for c in cells],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import signal
 import socket
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -63,6 +64,8 @@ def serve(
         server.start()
         server.io_loop.start()
     finally:
+        # The loop's own handler would swallow a second Ctrl-C, while a report is still written.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         server.stop()
         pool.shutdown(wait=False, cancel_futures=True)
 

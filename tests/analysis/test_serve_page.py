@@ -93,7 +93,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Study, s
         assert "http://127.0.0.1:" in line
         yield study, line.split()[1].rstrip(";")
         server.send_signal(signal.SIGINT)
-        rest, complaints = server.communicate(timeout=20)
+        rest, complaints = server.communicate(timeout=60)
     assert (rest, complaints, server.returncode) == ("ended\n", "", 0)
 
 
