@@ -20,6 +20,7 @@ _MEASURES = (
     *("reward", "entropy", "actual", "predicted"),
 )
 _EXPRESSIONS = ("times", "reference")
+_AXES_OF_KIND = frozenset({("boundary_law", "against"), ("finite_size", "size")})
 _AXES = ("x", "y", "lr", "by", "over", "average", "best_over", "select", "parameters")
 
 
@@ -133,9 +134,11 @@ def _analyses(
                 continue
             if option not in ANALYSES[kind]:
                 yield Fault(at, "unknown option; " + suggest(option, ANALYSES[kind]))
-            elif option in _AXES:
+            elif option in _AXES or (kind, option) in _AXES_OF_KIND:
                 # Seeds are reduced over by default, whether or not they are an axis.
                 known = axes | labels | ({"seed"} if option in ("over", "average") else set())
+                # What is derived may differ from size to size.
+                known |= set(file.derived) if (kind, option) == ("finite_size", "x") else set()
                 yield from _unknown(at, _named(value), known, "is no axis")
                 if option == "select" and isinstance(value, dict):
                     yield from _one_value_each(at, value)

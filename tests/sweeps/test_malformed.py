@@ -422,6 +422,14 @@ CASES: dict[str, tuple[str, list[str]]] = {
             "analyses[0].sensitivity: 'val_loss' is not recorded; did you mean 'train_loss'? known are: train_loss",
         ],
     ),
+    "analyses of how a boundary moves and sharpens": (
+        '[[analyses]]\nkind = "boundary_law"\nmeasure = "val_loss"\nagainst = "widht"\n[[analyses]]\nkind = "finite_size"\nmeasure = "val_loss"\nsize = "n"',
+        [
+            "analyses[0].against: 'widht' is no axis; known are: none",
+            "analyses[1].x: is missing; finite_size cannot be drawn without it",
+            "analyses[1].size: 'n' is no axis; known are: none",
+        ],
+    ),
     "analysis with expressions that cannot be drawn": (
         '[[analyses]]\nkind = "trajectories"\nmeasure = "val_loss"\ntimes = "lr *"\nreference = ["step / widht", "1 / noise"]',
         [
