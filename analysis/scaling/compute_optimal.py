@@ -92,7 +92,10 @@ def compute_optimal(
         except StudyError as error:
             why["isoflop"] = str(error)
     if "surface" in approaches and fit is not None:
-        found.append(by_surface(fit, again, rule))
+        try:
+            found.append(by_surface(fit, again, rule))
+        except StudyError as error:
+            why["surface"] = str(error)
     if not found:
         raise StudyError("; ".join(f"{name}: {text}" for name, text in why.items()))
     for o in found:

@@ -20,6 +20,7 @@ from phasecube.analysis.scaling.convention import FlopRule
 from phasecube.analysis.scaling.fit import Fit
 from phasecube.analysis.scaling.law import Floats
 from phasecube.analysis.scaling.resampled import Resampled, extrapolation_cautions
+from phasecube.engine.errors import StudyError
 
 FEWEST_SIZES = 4  # of a parabola with one degree of freedom left
 FEWEST_BUDGETS = 3
@@ -102,8 +103,15 @@ def line(flop_B: Floats, size_B: Floats, flop_at: float) -> tuple[float, float]:
 
 
 def by_surface(fit: Fit, again: Resampled | None = None, rule: FlopRule | None = None) -> Optimum:
-    """Return the line of the least loss at fixed compute on a fitted Chinchilla surface."""
+    """Return the line of the least loss at fixed compute on a fitted Chinchilla surface.
+
+    Raises StudyError where the loss grows with one of N and D, so that none is best.
+    """
     rule = rule or FlopRule()
+    growing = [name for name in ("alpha", "beta") if fit.values[name] <= 0]
+    if growing:
+        told = ", ".join(f"{name} = {fit.values[name]:.3g}" for name in growing)
+        raise StudyError(f"the surface has no best size, as its loss grows: {told}")
     features = fit.points.features
     flop_at = float(np.exp(np.log(features["C"]).mean()))
     exponent, factor = optimal_line(fit.values, rule)

@@ -24,6 +24,7 @@ from phasecube.analysis.scaling.resampled import (
     left_out,
     resampled,
 )
+from phasecube.engine.errors import StudyError
 
 LARGEST_SHARE = 0.2
 HOPPED = 0.02
@@ -205,8 +206,13 @@ def stated(
     cautions = [*fit.cautions, *_of_resamples(fit, again)]
     optimal = None
     if fit.law is CHINCHILLA:
-        optimal = compute_optimal(fit.points, fit, again, approaches)
-        cautions += optimal.cautions
+        try:
+            optimal = compute_optimal(fit.points, fit, again, approaches)
+            cautions += optimal.cautions
+        except StudyError as error:
+            if list(approaches) != ["surface"]:
+                raise
+            cautions.append(Caution("no_best_size", str(error)))
     for place in at:
         if optimal is not None:
             cautions += asked_beyond(fit, place)
