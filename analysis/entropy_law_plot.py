@@ -132,7 +132,8 @@ def _plot(
 def _found(lines: Sequence[FittedLine]) -> str:
     """Return on how many lines the law holds, and the range of its constants over those."""
     counts = {v: sum(line.law.verdict == v for line in lines) for v in Verdict}
-    said = ["the law " + ", ".join(f"{WORDS[v]} on {n}" for v, n in counts.items() if n)]
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    said = ["the law " + ", ".join(f"{WORDS[v]} on {n}" for v, n in ordered if n)]
     said[0] += f" of {len(lines)} lines"
     holds = [line.law for line in lines if line.law.verdict == Verdict.HOLDS]
     for name, values in (

@@ -206,7 +206,8 @@ def _found(request: Request, found: Drawn) -> list[str]:
     for plot in found.plots:
         said = law_found(plot.table) if request.kind == "scaling_law" else plot.found
         if said:
-            told.append(f"{plot.title}: {said}.")
+            named = "" if plot.title == found.heading else f"{plot.title}: "
+            told.append(f"{named}{said}.")
     return told
 
 
