@@ -139,8 +139,8 @@ def _at(curve: Curve, budgets_B: Floats) -> Floats:
 def _envelope(size_R: Floats, loss_RB: Floats, budgets_B: Floats) -> pd.DataFrame:
     """Return flop, size and loss of the lowest curve at each budget whose best size lies inside.
 
-    Runs of one size count by their mean: the luckiest of several seeds is no better a size. Near the
-    smallest and the largest size noise can only err inwards, and a line through what is best
+    Runs of one size count by their mean: the luckiest of several seeds is no better a size. Near
+    the smallest and the largest size noise can only err inwards, and a line through what is best
     there comes out flat: so budgets are kept by where the line has them, two standard
     deviations of what is best around it from either end, and not by what is best at each.
     """

@@ -23,6 +23,7 @@ from phasecube.engine.errors import StudyError
 
 SAME_BUDGET = 0.1  # in ln C: rows nearer than that may belong to one budget,
 WIDEST_BUDGET = 0.25  # if all of them lie within this
+NO_BUDGETS = 0.005  # rows that still run on without such a gap lie at no budgets
 AT_BUDGETS = 1 / 3  # share of the rows: chance makes budgets too
 SHOWN = 3
 WHY = {
@@ -44,7 +45,8 @@ class Profile:
     def size(self) -> float:
         """Return N at the minimum."""
         _, slope, bend = self.coefficients_3
-        return float(np.exp(self.middle - slope / (2 * bend)))
+        with np.errstate(over="ignore"):  # a flat parabola's lies anywhere
+            return float(np.exp(self.middle - slope / (2 * bend)))
 
     @property
     def loss(self) -> float:
@@ -137,7 +139,7 @@ def budgets_of(points: Points) -> list[tuple[float, np.ndarray]]:
     """Return (FLOPs, rows) of each budget: rows in a chain of nearly equal FLOPs.
 
     A chain that is too wide is cut at its wider gaps, until no chain is: rows between budgets
-    must not join them.
+    must not join them. Rows that run on without a gap are in none.
     """
     log_flop_N = np.log(points.features["C"])
     order = np.argsort(log_flop_N, kind="stable")
@@ -148,6 +150,8 @@ def budgets_of(points: Points) -> list[tuple[float, np.ndarray]]:
 
 
 def _chains(log_flop_N: Floats, order: np.ndarray, gap: float) -> list[np.ndarray]:
+    if gap < NO_BUDGETS:
+        return []
     found = []
     for rows in np.split(order, np.flatnonzero(np.diff(log_flop_N[order]) > gap) + 1):
         too_wide = np.ptp(log_flop_N[rows]) > WIDEST_BUDGET
