@@ -1,7 +1,7 @@
 """A study's records as one long Parquet table: a row for each trial and step, or vector entry.
 
 Windows of the cube are read one after another, as its chunks lie, and leave as row groups: memory
-holds one window of each measure, whatever the size of the study.
+holds one window of each measure, whatever the size of the study. The order of the rows is theirs.
 """
 
 from __future__ import annotations
