@@ -30,13 +30,13 @@ from typing import Any, Literal
 import xarray as xr
 from pydantic import TypeAdapter, ValidationError
 
-from phasecube.analysis.boundary_estimators import Method
-from phasecube.analysis.entropy import EntropyRule
+from phasecube.analysis.boundary.estimators import Method
+from phasecube.analysis.entropy.collapse import EntropyRule
 from phasecube.analysis.grokking import GrokkingRule
-from phasecube.analysis.lr_stability import StabilityRule
-from phasecube.analysis.phase_diagram import Statistic, default_axes
+from phasecube.analysis.lr.stability import StabilityRule
+from phasecube.analysis.maps.phase_diagram import Statistic, default_axes
 from phasecube.analysis.plots import PLOT_KINDS, options_type
-from phasecube.analysis.search_facts import search_facts
+from phasecube.analysis.search.facts import search_facts
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.analyses import ANALYSES
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pandas as pd
 from matplotlib.figure import Figure
 
-from phasecube.analysis import figures
 from phasecube.analysis.caution import Caution
-from phasecube.analysis.cell_look import Look
-from phasecube.analysis.map_lines import MapLine
-from phasecube.analysis.phase_diagram import Panel
+from phasecube.analysis.maps import figures
+from phasecube.analysis.maps.cell_look import Look
+from phasecube.analysis.maps.map_lines import MapLine
+from phasecube.analysis.maps.phase_diagram import Panel
 from phasecube.analysis.plots import Plot
 
 

@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from phasecube.analysis.intervals import wilson
+from phasecube.analysis.estimates.intervals import wilson
 from phasecube.analysis.order_parameters import (
     Onset,
     Seen,

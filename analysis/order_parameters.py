@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 import xarray as xr
 
-from phasecube.analysis.last_record import value_at_place
+from phasecube.analysis.cube.last_record import value_at_place
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

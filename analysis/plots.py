@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 # A module has a frozen dataclass `Options` and draw(ds, options) -> tuple[Plot, ...].
 PLOT_KINDS: Mapping[str, str] = {
-    "slices": "phasecube.analysis.slices",
-    "trajectories": "phasecube.analysis.trajectories",
-    "instability_forecast": "phasecube.analysis.instability_plot",
-    "lr_transfer": "phasecube.analysis.lr_transfer_plot",
-    "boundary_dimension": "phasecube.analysis.boundary_dimension_plot",
-    "refined_boundary": "phasecube.analysis.refined_boundary_plot",
-    "boundary_law": "phasecube.analysis.boundary_law_plot",
-    "finite_size": "phasecube.analysis.finite_size_plot",
-    "scaling_law": "phasecube.analysis.scaling_law_plot",
-    "compute_optimal": "phasecube.analysis.compute_optimal_plot",
-    "search": "phasecube.analysis.search_plot",
-    "lineage": "phasecube.analysis.lineage_plot",
-    "entropy_law": "phasecube.analysis.entropy_law_plot",
-    "entropy_covariance": "phasecube.analysis.entropy_covariance",
-    "entropy_methods": "phasecube.analysis.entropy_methods",
+    "slices": "phasecube.analysis.lines.slices",
+    "trajectories": "phasecube.analysis.lines.trajectories",
+    "instability_forecast": "phasecube.analysis.lr.instability_plot",
+    "lr_transfer": "phasecube.analysis.lr.transfer_plot",
+    "boundary_dimension": "phasecube.analysis.boundary.dimension_plot",
+    "refined_boundary": "phasecube.analysis.boundary.refined_plot",
+    "boundary_law": "phasecube.analysis.boundary.law_plot",
+    "finite_size": "phasecube.analysis.finite_size.plot",
+    "scaling_law": "phasecube.analysis.scaling.law_plot",
+    "compute_optimal": "phasecube.analysis.scaling.compute_optimal_plot",
+    "search": "phasecube.analysis.search.plot",
+    "lineage": "phasecube.analysis.search.lineage_plot",
+    "entropy_law": "phasecube.analysis.entropy.law_plot",
+    "entropy_covariance": "phasecube.analysis.entropy.covariance",
+    "entropy_methods": "phasecube.analysis.entropy.methods",
 }
 
 

@@ -35,14 +35,14 @@ import numpy as np
 from scipy.stats import qmc
 
 import phasecube
-from phasecube.analysis.refined_boundary import (
+from phasecube.analysis.boundary.refined import (
     TriedPoints,
     bracket_crossings,
     crossings,
     model_of,
     tried_points,
 )
-from phasecube.analysis.search_facts import search_facts
+from phasecube.analysis.search.facts import search_facts
 from phasecube.sweeps.axis import SearchedAxis
 from phasecube.sweeps.boundary_options import BoundaryOptions
 from phasecube.sweeps.boundary_points import next_shares

@@ -22,11 +22,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from scipy import stats
 
-from phasecube.analysis.boundary_estimators import METHODS, boundary_of, boundary_of_members
-from phasecube.analysis.boundary_law_check import law_cautions
-from phasecube.analysis.censored_regression import boundary_law
-from phasecube.analysis.finite_size import finite_size_collapse
-from phasecube.analysis.intervals import survival_median
+from phasecube.analysis.boundary.estimators import METHODS, boundary_of, boundary_of_members
+from phasecube.analysis.boundary.law_check import law_cautions
+from phasecube.analysis.estimates.censored_regression import boundary_law
+from phasecube.analysis.estimates.intervals import survival_median
+from phasecube.analysis.finite_size.collapse import finite_size_collapse
 
 NOMINAL = 0.95
 GRID = np.geomspace(1e-3, 1.0, 13)  # cells of .25 decades

@@ -22,7 +22,7 @@ import numpy as np
 import xarray as xr
 
 import phasecube
-from phasecube.analysis.consolidate import consolidate
+from phasecube.analysis.cube.consolidate import consolidate
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.store import Store
 from phasecube.sweeps.sweep import parse_sweep

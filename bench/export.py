@@ -32,7 +32,7 @@ def make(path: Path, n_trials: int, n_steps: int) -> None:
     import numpy as np
     import xarray as xr
 
-    from phasecube.analysis.chunking import chunks_on_disk
+    from phasecube.analysis.cube.chunking import chunks_on_disk
 
     side = n_trials // 10
     dims, shape = ("lr", "seed"), (side, 10)
@@ -73,10 +73,10 @@ def ask(path: Path, task: str, folder: Path) -> dict[str, Any]:
     import numpy as np
     import xarray as xr
 
-    from phasecube.analysis.chunking import in_chunks
-    from phasecube.analysis.export import write_netcdf
-    from phasecube.analysis.long_tables import write_curves, write_vectors
-    from phasecube.analysis.step_bins import binned
+    from phasecube.analysis.cube.chunking import in_chunks
+    from phasecube.analysis.cube.export import write_netcdf
+    from phasecube.analysis.cube.long_tables import write_curves, write_vectors
+    from phasecube.analysis.cube.step_bins import binned
 
     ds = xr.open_zarr(path, chunks=None)
     lazy = in_chunks(ds, "auto")

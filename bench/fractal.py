@@ -71,7 +71,7 @@ def labels_of(folder: Path) -> np.ndarray:
     if (folder / "labels.npy").exists():
         return np.load(folder / "labels.npy")
     import phasecube
-    from phasecube.analysis.lr_stability import StabilityRule, stable
+    from phasecube.analysis.lr.stability import StabilityRule, stable
 
     rule = StabilityRule("locally_stable", tail=TAIL)
     holds = stable(phasecube.open(folder / "study"), "train_loss", rule)

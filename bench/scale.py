@@ -141,10 +141,10 @@ def ask(question: str, path: Path) -> Answer:
     import numpy as np
 
     import phasecube
-    from phasecube.analysis.consolidate import consolidate
+    from phasecube.analysis.cube.consolidate import consolidate
+    from phasecube.analysis.cube.query import query
+    from phasecube.analysis.cube.step_bins import quantiles
     from phasecube.analysis.order_parameters import final_value, onset
-    from phasecube.analysis.query import query
-    from phasecube.analysis.step_bins import quantiles
 
     what, _, kind = question.partition(" on ")
     start = time.perf_counter()

@@ -9,7 +9,7 @@ import numpy as np
 from phasecube.sweeps.plan import Plan
 
 STUDY_FILES = 10  # sweep, plan, locks, runs, engines
-CUBE_STEPS, CUBE_CHUNK_BYTES = 25, 64 * 2**20  # as analysis/consolidate.py cuts a cube
+CUBE_STEPS, CUBE_CHUNK_BYTES = 25, 64 * 2**20  # as analysis/cube/consolidate.py cuts a cube
 
 
 @dataclass(frozen=True)

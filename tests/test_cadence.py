@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 
 import phasecube
-from phasecube.analysis.lr_stability import tail_mean
+from phasecube.analysis.lr.stability import tail_mean
 from phasecube.analysis.order_parameters import final_value, onset
-from phasecube.analysis.page_curves import curves_of
+from phasecube.analysis.report.curves import curves_of
 from phasecube.engine.errors import SpecError, StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.plan import expand, read_plan

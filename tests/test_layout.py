@@ -36,7 +36,7 @@ def test_planning_modules_import_without_torch() -> None:
     code = (
         "import sys\n"
         "import phasecube.sweeps.plan, phasecube.sweeps.sweep, phasecube.cluster.study\n"
-        "import phasecube.cluster.run_study, phasecube.analysis.cube, phasecube.api\n"
+        "import phasecube.cluster.run_study, phasecube.analysis.cube.opened, phasecube.api\n"
         "import phasecube.engine.experiments.modular_arithmetic\n"
         "assert not {'torch', 'ray', 'optuna', 'matplotlib', 'rich'} & set(sys.modules)"
     )

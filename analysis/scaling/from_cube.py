@@ -12,14 +12,14 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.caution import Caution
-from phasecube.analysis.joined import STUDY
-from phasecube.analysis.lines import recorded
+from phasecube.analysis.cube.joined import STUDY
+from phasecube.analysis.lines.arranged import recorded
+from phasecube.analysis.lines.slices import value_at
+from phasecube.analysis.maps.phase_diagram import sweep_dims
 from phasecube.analysis.order_parameters import IN_ORDER
-from phasecube.analysis.phase_diagram import sweep_dims
+from phasecube.analysis.report.study_cautions import study_cautions
 from phasecube.analysis.scaling.convention import Convention, Count, Flop, declared_features
 from phasecube.analysis.scaling.points import Points, points_of
-from phasecube.analysis.slices import value_at
-from phasecube.analysis.study_cautions import study_cautions
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.expression import Expression

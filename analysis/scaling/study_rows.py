@@ -8,7 +8,7 @@ from typing import Any
 
 import xarray as xr
 
-from phasecube.analysis.phase_diagram import map_axis, place_on
+from phasecube.analysis.maps.phase_diagram import map_axis, place_on
 from phasecube.analysis.scaling.convention import Count, Flop
 from phasecube.analysis.scaling.from_cube import Asked, Records, rows_of
 from phasecube.analysis.scaling.points import Points

@@ -12,8 +12,8 @@ import numpy as np
 import xarray as xr
 
 from phasecube.analysis.caution import Caution
-from phasecube.analysis.phase_diagram import map_axis
-from phasecube.analysis.slices import value_at
+from phasecube.analysis.lines.slices import value_at
+from phasecube.analysis.maps.phase_diagram import map_axis
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -16,8 +16,8 @@ from bokeh.models import (
 )
 from bokeh.plotting import figure
 
-from phasecube.analysis.figures import CURVE_COLOURS
 from phasecube.analysis.labels import format_value
+from phasecube.analysis.maps.figures import CURVE_COLOURS
 from phasecube.analysis.serve.picture import CellCurves, TrialCurve
 
 DASHES = ("solid", "dashed")

@@ -19,7 +19,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from phasecube.analysis.drawn import Cell
-from phasecube.analysis.phase_diagram import MapAxis
+from phasecube.analysis.maps.phase_diagram import MapAxis
 from phasecube.analysis.serve.picture import Picture
 
 MAX_TICKS = 20

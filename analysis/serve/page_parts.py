@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 
 from phasecube.analysis.caution import Caution
-from phasecube.analysis.cell_look import Look
+from phasecube.analysis.maps.cell_look import Look
 from phasecube.analysis.serve.picture import Picture
 from phasecube.analysis.serve.progress import Progress
 from phasecube.analysis.serve.quantities import OUTCOME_LOOKS, outcome_words

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from phasecube.analysis import figures
-from phasecube.analysis.bands import Band, seed_band
-from phasecube.analysis.cell_facts import phase_facts, place, value_facts
-from phasecube.analysis.cell_look import FOUR_LOOKS, Look, each_cell, phase_cell, value_cell
 from phasecube.analysis.drawn import Cell
 from phasecube.analysis.labels import name_and_unit
-from phasecube.analysis.phase_diagram import CellState, Panel, arrange
+from phasecube.analysis.maps import figures
+from phasecube.analysis.maps.bands import Band, seed_band
+from phasecube.analysis.maps.cell_facts import phase_facts, place, value_facts
+from phasecube.analysis.maps.cell_look import FOUR_LOOKS, Look, each_cell, phase_cell, value_cell
+from phasecube.analysis.maps.phase_diagram import CellState, Panel, arrange
 from phasecube.analysis.serve.quantities import (
     Asked,
     asked,

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from phasecube.analysis.cell_look import PHASE_LOOKS, Look
+from phasecube.analysis.estimates.intervals import Estimate, bootstrap, wilson
 from phasecube.analysis.grokking import GrokkingRule, Phase, majority
-from phasecube.analysis.intervals import Estimate, bootstrap, wilson
 from phasecube.analysis.labels import format_value, long_name, name_and_unit
-from phasecube.analysis.order_parameters import final_value, onset
-from phasecube.analysis.phase_diagram import (
+from phasecube.analysis.maps.cell_look import PHASE_LOOKS, Look
+from phasecube.analysis.maps.phase_diagram import (
     CELL_DIMS,
     Panel,
     cell_counts,
     onset_map,
     phase_map,
 )
+from phasecube.analysis.order_parameters import final_value, onset
 from phasecube.analysis.serve.state import STATISTICS, View
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome

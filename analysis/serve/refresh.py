@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import xarray as xr
 
-from phasecube.analysis.cube import CUBE, PLAN, STORE, open_study
+from phasecube.analysis.cube.opened import CUBE, PLAN, STORE, open_study
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.serve.progress import Ask
 from phasecube.analysis.serve.state import Offer, offer

@@ -69,8 +69,8 @@ class ReportLink:
         return f"<a href='{FOLDER}/index.html' target='_blank'>the report of {at}</a>"
 
     def _written(self) -> str:
-        from phasecube.analysis.cube import open_study
-        from phasecube.analysis.report import write_report
+        from phasecube.analysis.cube.opened import open_study
+        from phasecube.analysis.report.page import write_report
 
         if not self._is_writing.acquire(blocking=False):
             return "another page is writing it just now"

@@ -17,7 +17,7 @@ from panel.io.server import get_server
 from tornado.websocket import WebSocketClosedError
 
 from phasecube.analysis.analyses import Request, requests
-from phasecube.analysis.cube import PLAN, open_study
+from phasecube.analysis.cube.opened import PLAN, open_study
 from phasecube.analysis.plots import PLOT_KINDS
 from phasecube.analysis.serve.page import Page
 from phasecube.analysis.serve.progress import Ask

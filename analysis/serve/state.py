@@ -17,7 +17,7 @@ import xarray as xr
 from phasecube.analysis.analyses import Request
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.labels import name_and_unit
-from phasecube.analysis.phase_diagram import default_axes, map_axis, sweep_dims
+from phasecube.analysis.maps.phase_diagram import default_axes, map_axis, sweep_dims
 from phasecube.engine.errors import StudyError
 
 QUANTITIES: Mapping[str, str] = {

@@ -30,7 +30,7 @@ def open(  # noqa: A001 phasecube.open(study) is what a user says
 
     With `chunks` the values are dask arrays. Raises StudyError if there is no study.
     """
-    from phasecube.analysis.cube import open_study
+    from phasecube.analysis.cube.opened import open_study
 
     return open_study(_with_plan(Path(study)), chunks=chunks)
 
@@ -42,7 +42,7 @@ def open_tree(study: Path | str, *, chunks: Any = None) -> xr.DataTree:
     measures in it. With `chunks` the values are dask arrays. Raises StudyError if there is no
     study.
     """
-    from phasecube.analysis.tree import open_tree
+    from phasecube.analysis.cube.tree import open_tree
 
     return open_tree(_with_plan(Path(study)), chunks=chunks)
 
@@ -143,7 +143,7 @@ def living_packs(study: Study) -> set[int]:
 
 def finish(path: Path) -> Path:
     """Write the cube of a study as it stands and return the study's path."""
-    from phasecube.analysis.consolidate import consolidate
+    from phasecube.analysis.cube.consolidate import consolidate
 
     consolidate(path)
     return path

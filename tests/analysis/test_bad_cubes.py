@@ -16,11 +16,11 @@ import xarray as xr
 from test_cube import SWEEP, fill, planned
 
 import phasecube
-from phasecube.analysis import cube as cube_module
 from phasecube.analysis.caution import cautions_of
-from phasecube.analysis.consolidate import consolidate
-from phasecube.analysis.cube import is_current, open_study
-from phasecube.analysis.study_cautions import study_cautions
+from phasecube.analysis.cube import opened as cube_module
+from phasecube.analysis.cube.consolidate import consolidate
+from phasecube.analysis.cube.opened import is_current, open_study
+from phasecube.analysis.report.study_cautions import study_cautions
 from phasecube.engine.errors import StoreError, StudyError
 from phasecube.engine.record import Outcome
 from phasecube.engine.store import Store

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from phasecube.analysis.boundary_dimension import (
+from phasecube.analysis.boundary.dimension import (
     LEAST_POINTS,
     Roughness,
     boundary_dimension,

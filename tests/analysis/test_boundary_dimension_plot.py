@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
-from phasecube.analysis import boundary_dimension_plot
 from phasecube.analysis.analyses import request
-from phasecube.analysis.boundary_dimension_plot import intensity
-from phasecube.analysis.dimension_figures import shaded
+from phasecube.analysis.boundary import dimension_plot as boundary_dimension_plot
+from phasecube.analysis.boundary.dimension_figures import shaded
+from phasecube.analysis.boundary.dimension_plot import intensity
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError

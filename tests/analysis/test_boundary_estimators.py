@@ -9,14 +9,14 @@ from sklearn.isotonic import IsotonicRegression
 from synthetic_study import study_dataset
 
 from phasecube.analysis.analyses import request
-from phasecube.analysis.boundary_curves import isotonic_fit, logistic_crossing
-from phasecube.analysis.boundary_estimators import (
+from phasecube.analysis.boundary.curves import isotonic_fit, logistic_crossing
+from phasecube.analysis.boundary.estimators import (
     METHODS,
     Method,
     boundary_of,
     boundary_of_members,
 )
-from phasecube.analysis.drawings import draw
+from phasecube.analysis.maps.drawings import draw
 from phasecube.engine.errors import StudyError
 
 GRID = np.geomspace(1e-3, 1.0, 13)  # cells of .25 decades

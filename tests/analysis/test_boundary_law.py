@@ -7,8 +7,8 @@ import pytest
 import xarray as xr
 from synthetic_study import jump, study_dataset
 
-from phasecube.analysis.boundary_law_plot import Options, draw
-from phasecube.analysis.boundary_law_rows import boundary_rows, shift_onset
+from phasecube.analysis.boundary.law_plot import Options, draw
+from phasecube.analysis.boundary.law_rows import boundary_rows, shift_onset
 from phasecube.analysis.order_parameters import Seen
 from phasecube.analysis.plots import Plot
 from phasecube.engine.errors import StudyError

@@ -8,8 +8,8 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from phasecube.analysis.boundary import upper_boundary
-from phasecube.analysis.censored_regression import BoundaryLaw, boundary_law
+from phasecube.analysis.boundary.along_axis import upper_boundary
+from phasecube.analysis.estimates.censored_regression import BoundaryLaw, boundary_law
 from phasecube.engine.errors import StudyError
 
 Floats = NDArray[np.float64]

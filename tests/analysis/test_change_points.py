@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from phasecube.analysis.change_points import LevelShifts, level_shifts
+from phasecube.analysis.estimates.change_points import LevelShifts, level_shifts
 from phasecube.engine.errors import StudyError
 
 Floats = NDArray[np.float64]

@@ -13,10 +13,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from phasecube.analysis import chunking
-from phasecube.analysis import consolidate as consolidate_module
-from phasecube.analysis.consolidate import consolidate
-from phasecube.analysis.cube import is_current, open_study
+from phasecube.analysis.cube import chunking
+from phasecube.analysis.cube import consolidate as consolidate_module
+from phasecube.analysis.cube.consolidate import consolidate
+from phasecube.analysis.cube.opened import is_current, open_study
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome, PackRecord, Status
 from phasecube.engine.store import Store, StoreLayout, create_store

@@ -18,15 +18,15 @@ from test_cube import SWEEP, fill, planned
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from phasecube.analysis import chunking
-from phasecube.analysis import consolidate as consolidate_module
-from phasecube.analysis.chunking import CHUNK_BYTES, block, chunks_on_disk, in_chunks, windows
-from phasecube.analysis.consolidate import consolidate
-from phasecube.analysis.cube import open_study
+from phasecube.analysis.cube import chunking
+from phasecube.analysis.cube import consolidate as consolidate_module
+from phasecube.analysis.cube.chunking import CHUNK_BYTES, block, chunks_on_disk, in_chunks, windows
+from phasecube.analysis.cube.consolidate import consolidate
+from phasecube.analysis.cube.opened import open_study
+from phasecube.analysis.cube.row_values import RowValues
+from phasecube.analysis.cube.step_bins import quantiles
+from phasecube.analysis.lines.slices import value_at
 from phasecube.analysis.order_parameters import final_value
-from phasecube.analysis.row_values import RowValues
-from phasecube.analysis.slices import value_at
-from phasecube.analysis.step_bins import quantiles
 from phasecube.engine.record import Outcome
 from phasecube.engine.store import Store
 

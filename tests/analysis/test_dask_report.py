@@ -18,14 +18,14 @@ import xarray as xr
 from synthetic_study import jump, study_dataset
 
 import phasecube
-from phasecube.analysis import dask_cluster
 from phasecube.analysis.analyses import Request
-from phasecube.analysis.cube import CUBE, open_study
-from phasecube.analysis.dask_cluster import WorkerJobs, workers_on_slurm
-from phasecube.analysis.export import trial_table, write_curves
+from phasecube.analysis.cube import dask_cluster
+from phasecube.analysis.cube.dask_cluster import WorkerJobs, workers_on_slurm
+from phasecube.analysis.cube.export import trial_table, write_curves
+from phasecube.analysis.cube.opened import CUBE, open_study
 from phasecube.analysis.grokking import GrokkingRule
 from phasecube.analysis.order_parameters import onset
-from phasecube.analysis.report import Facts, write_pages, write_report
+from phasecube.analysis.report.page import Facts, write_pages, write_report
 from phasecube.cli import main
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome

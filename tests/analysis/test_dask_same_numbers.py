@@ -15,11 +15,11 @@ from synthetic_study import jump, study_dataset
 
 from phasecube.analysis.analyses import request
 from phasecube.analysis.caution import Caution
-from phasecube.analysis.drawings import draw
-from phasecube.analysis.joined import joined
+from phasecube.analysis.cube.joined import joined
+from phasecube.analysis.cube.query import query
+from phasecube.analysis.lines.slices import value_at
+from phasecube.analysis.maps.drawings import draw
 from phasecube.analysis.order_parameters import final_value, onset
-from phasecube.analysis.query import query
-from phasecube.analysis.slices import value_at
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.analyses import ANALYSES
 

@@ -8,8 +8,7 @@ import xarray as xr
 from synthetic_study import study_dataset
 
 from phasecube.analysis.analyses import request
-from phasecube.analysis.drawings import draw
-from phasecube.analysis.entropy import (
+from phasecube.analysis.entropy.collapse import (
     EntropyRule,
     Label,
     collapse_time,
@@ -19,9 +18,10 @@ from phasecube.analysis.entropy import (
     since,
     unstable,
 )
-from phasecube.analysis.entropy_phase_map import label_map
+from phasecube.analysis.entropy.phase_map import label_map
+from phasecube.analysis.maps.drawings import draw
+from phasecube.analysis.maps.phase_diagram import arrange
 from phasecube.analysis.order_parameters import Seen
-from phasecube.analysis.phase_diagram import arrange
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome

@@ -10,9 +10,9 @@ import xarray as xr
 from scipy.stats import binom
 from synthetic_study import study_dataset
 
-from phasecube.analysis import entropy_covariance
 from phasecube.analysis.analyses import request
-from phasecube.analysis.entropy_covariance import covariance_law
+from phasecube.analysis.entropy import covariance as entropy_covariance
+from phasecube.analysis.entropy.covariance import covariance_law
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError

@@ -10,10 +10,10 @@ import xarray as xr
 from scipy.stats import binom
 from synthetic_study import study_dataset
 
-from phasecube.analysis import entropy_law_plot
 from phasecube.analysis.analyses import request
-from phasecube.analysis.entropy_agnostic import spread
-from phasecube.analysis.entropy_law import Law, LawRule, Verdict, fit_law
+from phasecube.analysis.entropy import law_plot as entropy_law_plot
+from phasecube.analysis.entropy.agnostic import spread
+from phasecube.analysis.entropy.law import Law, LawRule, Verdict, fit_law
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError
@@ -308,8 +308,8 @@ def test_a_measure_that_is_not_there_is_named() -> None:
 
 
 def test_of_many_lines_those_far_from_the_others_have_colours() -> None:
-    from phasecube.analysis.entropy_law_plot import COLOURED
-    from phasecube.analysis.line_figures import COLOURS
+    from phasecube.analysis.entropy.law_plot import COLOURED
+    from phasecube.analysis.lines.line_figures import COLOURS
 
     assert len(COLOURS) == COLOURED
     h = np.stack([entropy(0.02 * (1 + 0.05 * s)) for s in range(2)])

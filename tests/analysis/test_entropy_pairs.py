@@ -10,9 +10,9 @@ import xarray as xr
 from scipy.stats import binom
 from synthetic_study import study_dataset
 
-from phasecube.analysis import entropy_methods
 from phasecube.analysis.analyses import request
-from phasecube.analysis.entropy_pairs import mean_difference, time_difference
+from phasecube.analysis.entropy import methods as entropy_methods
+from phasecube.analysis.entropy.pairs import mean_difference, time_difference
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from synthetic_study import study_dataset
 
-from phasecube.analysis.entropy_stability import far_share, thrown_about
+from phasecube.analysis.entropy.stability import far_share, thrown_about
 
 
 def test_a_weight_of_deviation_one_halves_the_effective_samples() -> None:

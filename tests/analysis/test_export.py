@@ -15,14 +15,14 @@ from hypothesis.extra import numpy as hnp
 from synthetic_study import jump, study_dataset
 from test_cube import SWEEP, fill, planned
 
-from phasecube.analysis import export as export_module
-from phasecube.analysis import long_tables
-from phasecube.analysis.cube import open_study
-from phasecube.analysis.export import export, trial_table, write_curves, write_netcdf
+from phasecube.analysis.cube import export as export_module
+from phasecube.analysis.cube import long_tables
+from phasecube.analysis.cube.export import export, trial_table, write_curves, write_netcdf
+from phasecube.analysis.cube.long_tables import write_vectors
+from phasecube.analysis.cube.opened import open_study
+from phasecube.analysis.cube.tree import as_dataset, open_tree
 from phasecube.analysis.grokking import GrokkingRule
-from phasecube.analysis.long_tables import write_vectors
-from phasecube.analysis.report import write_report
-from phasecube.analysis.tree import as_dataset, open_tree
+from phasecube.analysis.report.page import write_report
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -7,10 +7,10 @@ import pytest
 from scipy import stats
 from synthetic_study import study_dataset
 
-from phasecube.analysis.finite_size import Collapse, finite_size_collapse
-from phasecube.analysis.finite_size_plot import Options, draw
-from phasecube.analysis.finite_size_quality import Curves, quality, seno_quality
-from phasecube.analysis.finite_size_search import least
+from phasecube.analysis.finite_size.collapse import Collapse, finite_size_collapse
+from phasecube.analysis.finite_size.plot import Options, draw
+from phasecube.analysis.finite_size.quality import Curves, quality, seno_quality
+from phasecube.analysis.finite_size.search import least
 from phasecube.engine.errors import StudyError
 
 SIZES = np.array([20, 40, 80, 160, 320])

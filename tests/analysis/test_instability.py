@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import binom
 from synthetic_study import study_dataset
 
-from phasecube.analysis import instability_plot
 from phasecube.analysis.analyses import request
-from phasecube.analysis.instability import Crossing, forecast
-from phasecube.analysis.massive_curve import Peak, fit_massive_curve, massive_curve, peak_time
+from phasecube.analysis.lr import instability_plot
+from phasecube.analysis.lr.instability import Crossing, forecast
+from phasecube.analysis.lr.massive_curve import Peak, fit_massive_curve, massive_curve, peak_time
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from phasecube.analysis.intervals import bootstrap, survival_median, wilson
+from phasecube.analysis.estimates.intervals import bootstrap, survival_median, wilson
 
 
 @st.composite

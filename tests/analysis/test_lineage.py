@@ -10,10 +10,10 @@ import xarray as xr
 from synthetic_study import study_dataset
 
 from phasecube.analysis.analyses import request
-from phasecube.analysis.lineage import ancestry, best_point, last_values, lineage
-from phasecube.analysis.lineage_plot import Options, draw
 from phasecube.analysis.plots import draw_plots
 from phasecube.analysis.print_style import as_svg, save
+from phasecube.analysis.search.lineage import ancestry, best_point, last_values, lineage
+from phasecube.analysis.search.lineage_plot import Options, draw
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -12,11 +12,11 @@ import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
-from phasecube.analysis import slices, trajectories
 from phasecube.analysis.analyses import request
+from phasecube.analysis.lines import slices, trajectories
 from phasecube.analysis.plots import PLOT_KINDS, options_type
 from phasecube.analysis.print_style import as_svg
-from phasecube.analysis.report import Facts, write_pages
+from phasecube.analysis.report.page import Facts, write_pages
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 from phasecube.sweeps.analyses import ANALYSES, REQUIRED

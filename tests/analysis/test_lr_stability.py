@@ -11,12 +11,12 @@ import xarray as xr
 from synthetic_study import study_dataset
 
 from phasecube.analysis.analyses import request
-from phasecube.analysis.boundary import Edge, power_law, upper_boundary
-from phasecube.analysis.drawings import draw
-from phasecube.analysis.exact_lines import exact_line
-from phasecube.analysis.lr_stability import StabilityRule, lr_sensitivity, stable, tail_mean
-from phasecube.analysis.map_lines import row_of
-from phasecube.analysis.report import Facts, write_pages
+from phasecube.analysis.boundary.along_axis import Edge, power_law, upper_boundary
+from phasecube.analysis.lr.stability import StabilityRule, lr_sensitivity, stable, tail_mean
+from phasecube.analysis.maps.drawings import draw
+from phasecube.analysis.maps.exact_lines import exact_line
+from phasecube.analysis.maps.map_lines import row_of
+from phasecube.analysis.report.page import Facts, write_pages
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
-from phasecube.analysis import lr_transfer_plot
 from phasecube.analysis.analyses import request
-from phasecube.analysis.lr_transfer import lr_transfer, vertex
+from phasecube.analysis.lr import transfer_plot as lr_transfer_plot
+from phasecube.analysis.lr.transfer import lr_transfer, vertex
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome

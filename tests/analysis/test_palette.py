@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from phasecube.analysis.cell_look import FOUR_LOOKS, Look
-from phasecube.analysis.entropy_phase_map import ALWAYS_NAMED, LABEL_LOOKS
-from phasecube.analysis.figures import COLOURMAP, shades
-from phasecube.analysis.outcome_places import LOOKS
+from phasecube.analysis.entropy.phase_map import ALWAYS_NAMED, LABEL_LOOKS
+from phasecube.analysis.maps.cell_look import FOUR_LOOKS, Look
+from phasecube.analysis.maps.figures import COLOURMAP, shades
+from phasecube.analysis.report.outcome_places import LOOKS
 from phasecube.engine.record import Outcome
 
 # Machado, Oliveira and Fernandes 2009 (doi:10.1109/TVCG.2009.113), severity 1.0, on linear RGB.

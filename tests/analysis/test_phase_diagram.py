@@ -5,10 +5,10 @@ import pytest
 import xarray as xr
 from synthetic_study import jump, study_dataset
 
-from phasecube.analysis import figures
 from phasecube.analysis.grokking import GrokkingRule, Phase, onsets
 from phasecube.analysis.labels import format_value, name_and_unit, tick_labels
-from phasecube.analysis.phase_diagram import (
+from phasecube.analysis.maps import figures
+from phasecube.analysis.maps.phase_diagram import (
     CellState,
     arrange,
     default_axes,

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from synthetic_study import study_dataset
 
 from phasecube.analysis.caution import Caution, cautions_of, with_cautions
-from phasecube.analysis.query import joined, query
+from phasecube.analysis.cube.query import joined, query
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome
 

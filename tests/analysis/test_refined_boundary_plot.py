@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
-from phasecube.analysis import refined_boundary_plot
 from phasecube.analysis.analyses import request
+from phasecube.analysis.boundary import refined_plot as refined_boundary_plot
 from phasecube.analysis.plots import Plot
 from phasecube.analysis.print_style import as_svg
 from phasecube.engine.errors import StudyError

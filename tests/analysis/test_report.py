@@ -15,11 +15,11 @@ import pytest
 import xarray as xr
 from synthetic_study import jump, study_dataset
 
-from phasecube.analysis import page_facts
 from phasecube.analysis.analyses import Request, request, requests
-from phasecube.analysis.drawings import draw
-from phasecube.analysis.page_curves import curves_of
-from phasecube.analysis.report import Facts, write_pages
+from phasecube.analysis.maps.drawings import draw
+from phasecube.analysis.report import facts as page_facts
+from phasecube.analysis.report.curves import curves_of
+from phasecube.analysis.report.page import Facts, write_pages
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 
@@ -293,7 +293,7 @@ def test_a_torn_line_of_the_runs_keeps_the_numbers_of_the_others(tmp_path: Path)
 def test_a_map_of_too_many_cells_keeps_every_nth_value_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from phasecube.analysis import drawings
+    from phasecube.analysis.maps import drawings
 
     monkeypatch.setattr(drawings, "MAX_CELLS", 4)
     found = draw(study(), Request("phase_diagram", measure="val_accuracy"))
@@ -314,7 +314,7 @@ def test_a_table_of_very_many_trials_is_written_once_and_not_as_text(
 ) -> None:
     import pandas as pd
 
-    from phasecube.analysis import figure_trials
+    from phasecube.analysis.report import figure_trials
 
     monkeypatch.setattr(figure_trials, "ROWS_IN_TEXT", 17)
     (tmp_path / "tables").mkdir()

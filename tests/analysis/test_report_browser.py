@@ -15,7 +15,7 @@ import xarray as xr
 from synthetic_study import jump, study_dataset
 
 from phasecube.analysis.analyses import Request, request
-from phasecube.analysis.report import Facts, write_pages
+from phasecube.analysis.report.page import Facts, write_pages
 from phasecube.engine.record import Outcome
 
 pytestmark = pytest.mark.browser

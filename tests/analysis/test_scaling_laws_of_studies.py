@@ -10,9 +10,10 @@ import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
-from phasecube.analysis import compute_optimal_plot, scaling_law_plot
 from phasecube.analysis.analyses import request
-from phasecube.analysis.joined import joined
+from phasecube.analysis.cube.joined import joined
+from phasecube.analysis.scaling import compute_optimal_plot
+from phasecube.analysis.scaling import law_plot as scaling_law_plot
 from phasecube.analysis.scaling.from_cube import points_from_cube
 from phasecube.analysis.scaling.law import CHINCHILLA, KAPLAN, OVER_TRAINING
 from phasecube.engine.errors import StudyError

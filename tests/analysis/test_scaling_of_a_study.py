@@ -8,7 +8,7 @@ import xarray as xr
 from synthetic_study import study_dataset
 
 from phasecube.analysis.scaling.from_cube import points_from_cube
-from phasecube.analysis.scaling_law_plot import Options, draw
+from phasecube.analysis.scaling.law_plot import Options, draw
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -13,8 +13,8 @@ from hypothesis.extra.numpy import arrays
 
 import phasecube
 from phasecube.analysis.analyses import requests
-from phasecube.analysis.search_figure import is_wide
-from phasecube.analysis.search_plot import Options, best_so_far, draw, front, values_of_points
+from phasecube.analysis.search.figure import is_wide
+from phasecube.analysis.search.plot import Options, best_so_far, draw, front, values_of_points
 from phasecube.cluster.tried import read_tried
 from phasecube.engine.errors import StudyError
 from phasecube.sweeps.sweep import parse_sweep

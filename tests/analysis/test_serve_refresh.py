@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from phasecube.analysis.consolidate import consolidate
-from phasecube.analysis.cube import CUBE, PLAN
+from phasecube.analysis.cube.consolidate import consolidate
+from phasecube.analysis.cube.opened import CUBE, PLAN
 from phasecube.analysis.serve.picture import picture
 from phasecube.analysis.serve.progress import Progress
 from phasecube.analysis.serve.refresh import LiveStudy, Snapshot
@@ -89,7 +89,7 @@ def test_a_study_at_rest_is_not_opened_again(study: Study) -> None:
     opened = []
 
     def counted(path: Path) -> xr.Dataset:
-        from phasecube.analysis.cube import open_study
+        from phasecube.analysis.cube.opened import open_study
 
         opened.append(path)
         return open_study(path, chunks="auto")

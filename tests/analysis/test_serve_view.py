@@ -11,7 +11,7 @@ import xarray as xr
 from synthetic_study import jump, study_dataset
 
 from phasecube.analysis.analyses import Request, request
-from phasecube.analysis.drawings import draw
+from phasecube.analysis.maps.drawings import draw
 from phasecube.analysis.serve.picture import Picture, curves, picture
 from phasecube.analysis.serve.quantities import RESAMPLED, RESAMPLES
 from phasecube.analysis.serve.state import (

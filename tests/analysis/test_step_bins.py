@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from phasecube.analysis import step_bins
-from phasecube.analysis.step_bins import Statistic, binned, log_bins, quantiles
+from phasecube.analysis.cube import step_bins
+from phasecube.analysis.cube.step_bins import Statistic, binned, log_bins, quantiles
 from phasecube.engine.errors import StudyError
 
 STATISTICS: dict[Statistic, Any] = {

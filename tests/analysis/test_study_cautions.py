@@ -10,11 +10,11 @@ import xarray as xr
 from synthetic_study import jump, study_dataset
 
 from phasecube.analysis.analyses import Request, request
-from phasecube.analysis.cube import SCHEMA_VERSION
-from phasecube.analysis.drawings import draw
-from phasecube.analysis.map_cautions import better
-from phasecube.analysis.outcome_places import ended
-from phasecube.analysis.study_cautions import study_cautions, trained_by
+from phasecube.analysis.cube.opened import SCHEMA_VERSION
+from phasecube.analysis.maps.drawings import draw
+from phasecube.analysis.maps.map_cautions import better
+from phasecube.analysis.report.outcome_places import ended
+from phasecube.analysis.report.study_cautions import study_cautions, trained_by
 from phasecube.engine.record import Engine, Outcome
 
 STEPS = [0, 10, 20]

@@ -14,9 +14,9 @@ from synthetic_study import study_dataset
 from test_cube import SWEEP, fill, planned
 
 import phasecube
-from phasecube.analysis.consolidate import consolidate
-from phasecube.analysis.cube import open_study
-from phasecube.analysis.tree import as_dataset, as_tree, open_tree
+from phasecube.analysis.cube.consolidate import consolidate
+from phasecube.analysis.cube.opened import open_study
+from phasecube.analysis.cube.tree import as_dataset, as_tree, open_tree
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import phasecube
-from phasecube.analysis.refined_boundary import bracket_crossings, tried_points
-from phasecube.analysis.search_facts import search_facts
+from phasecube.analysis.boundary.refined import bracket_crossings, tried_points
+from phasecube.analysis.search.facts import search_facts
 from phasecube.cluster.boundary_search import BoundarySearch
 from phasecube.cluster.in_process import InProcess
 from phasecube.cluster.run_study import run_study

@@ -15,7 +15,7 @@ import xarray as xr
 
 import phasecube
 from phasecube import api
-from phasecube.analysis.lineage import a_trial_of, ancestry, best_point, lineage
+from phasecube.analysis.search.lineage import a_trial_of, ancestry, best_point, lineage
 from phasecube.cluster.branches import BRANCHES, needed_places
 from phasecube.cluster.pbt import PopulationSearch
 from phasecube.cluster.points_file import read_points

@@ -10,8 +10,8 @@ import xarray as xr
 from packs import assert_same_bits_alone, grid, train
 from scipy.integrate import solve_ivp
 
-from phasecube.analysis.boundary import Edge, upper_boundary
-from phasecube.analysis.exact_lines import exact_line
+from phasecube.analysis.boundary.along_axis import Edge, upper_boundary
+from phasecube.analysis.maps.exact_lines import exact_line
 from phasecube.engine.experiments.directpred import DirectPred, DirectPredParams
 from phasecube.engine.tasks.directpred import critical_decay, fixed_points, passage_time
 

@@ -14,7 +14,7 @@ import pytest
 import xarray as xr
 from packs import Curve, assert_same_bits_alone, grid, onsets, train
 
-from phasecube.analysis.entropy import unstable
+from phasecube.analysis.entropy.collapse import unstable
 from phasecube.engine.experiments.sum_chain import SumChain
 from phasecube.engine.experiments.verifiable_reward import VerifiableReward
 

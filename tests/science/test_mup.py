@@ -11,7 +11,7 @@ import xarray as xr
 from packs import grid, train
 from torch import nn
 
-from phasecube.analysis.lr_transfer import lr_transfer
+from phasecube.analysis.lr.transfer import lr_transfer
 from phasecube.engine.experiments.mlp_regression import MlpRegression, MlpRegressionParams
 from phasecube.engine.record import Outcome
 from phasecube.engine.streams import Stream

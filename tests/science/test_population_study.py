@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import phasecube
-from phasecube.analysis.lineage import a_trial_of, best_point, lineage
+from phasecube.analysis.search.lineage import a_trial_of, best_point, lineage
 from phasecube.sweeps.catalog import catalog
 from phasecube.sweeps.sweep import parse_sweep, read_sweep
 

@@ -16,7 +16,7 @@ import pytest
 from packs import train
 
 import phasecube
-from phasecube.analysis.refined_boundary import (
+from phasecube.analysis.boundary.refined import (
     Crossings,
     TriedPoints,
     Verdict,
@@ -28,7 +28,7 @@ from phasecube.analysis.refined_boundary import (
     tried_points,
     verdict_of,
 )
-from phasecube.analysis.search_facts import search_facts
+from phasecube.analysis.search.facts import search_facts
 from phasecube.engine.experiments.trainability_fractal import TrainabilityFractal
 from phasecube.engine.tasks.directpred import critical_decay
 from phasecube.engine.tasks.sgd_stability import gaussian_almost_sure_lr, gaussian_mean_square_lr

@@ -9,9 +9,9 @@ import pytest
 import xarray as xr
 from packs import assert_same_bits_alone, grid, train
 
-from phasecube.analysis.boundary import upper_boundary
-from phasecube.analysis.exact_lines import exact_line
-from phasecube.analysis.lr_stability import StabilityRule, stable
+from phasecube.analysis.boundary.along_axis import upper_boundary
+from phasecube.analysis.lr.stability import StabilityRule, stable
+from phasecube.analysis.maps.exact_lines import exact_line
 from phasecube.engine.experiments.scalar_quartic import ScalarQuartic
 from phasecube.engine.record import Outcome
 

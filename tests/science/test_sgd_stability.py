@@ -13,8 +13,8 @@ import xarray as xr
 from packs import assert_same_bits_alone, grid, train
 
 import phasecube
-from phasecube.analysis.boundary import Edge, upper_boundary
-from phasecube.analysis.lr_stability import StabilityRule, stable
+from phasecube.analysis.boundary.along_axis import Edge, upper_boundary
+from phasecube.analysis.lr.stability import StabilityRule, stable
 from phasecube.engine.experiments.sgd_quadratic import SgdQuadratic, SgdQuadraticParams
 from phasecube.engine.streams import Stream
 from phasecube.engine.tasks.sgd_stability import (

@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 from packs import grid, train
 
-from phasecube.analysis.boundary_dimension import Roughness, boundary_dimension
-from phasecube.analysis.lr_stability import StabilityRule, stable
+from phasecube.analysis.boundary.dimension import Roughness, boundary_dimension
+from phasecube.analysis.lr.stability import StabilityRule, stable
 from phasecube.engine.choice import EngineChoice
 from phasecube.engine.experiments.trainability_fractal import (
     TrainabilityFractal,

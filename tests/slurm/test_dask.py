@@ -14,7 +14,7 @@ import pytest
 from lab import SlurmLab
 
 import phasecube
-from phasecube.analysis.report import write_report
+from phasecube.analysis.report.page import write_report
 from phasecube.cli import main
 from phasecube.commands import results
 
@@ -72,7 +72,7 @@ def test_a_report_by_workers_is_the_plain_one_and_leaves_no_job(
 
 
 def test_reductions_run_in_the_jobs(slurm_lab: SlurmLab, study: Path) -> None:
-    from phasecube.analysis.dask_cluster import workers_on_slurm
+    from phasecube.analysis.cube.dask_cluster import workers_on_slurm
 
     settings = results._settings(study)
     jobs = results._worker_jobs(study, settings, 1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-    from phasecube.analysis.step_bins import Statistic
+    from phasecube.analysis.cube.step_bins import Statistic
 
 N_SHOWN_ROWS = 50
 N_SHOWN_MEASURES = 4
@@ -32,7 +32,7 @@ def asks(arguments: argparse.Namespace) -> bool:
 
 def show_query(arguments: argparse.Namespace) -> int:
     """Print the table that the arguments ask for, or write it as CSV."""
-    from phasecube.analysis.query import measures_of, query
+    from phasecube.analysis.cube.query import measures_of, query
 
     if arguments.digest is not None:
         raise StudyError(

@@ -16,7 +16,7 @@ from phasecube.cluster.slurm.command import SlurmError, SlurmSilentError, slurm
 from phasecube.cluster.study import Study
 
 if TYPE_CHECKING:
-    from phasecube.analysis.dask_cluster import WorkerJobs
+    from phasecube.analysis.cube.dask_cluster import WorkerJobs
     from phasecube.cluster.slurm.settings import SlurmSettings
 
 LOGS = "logs/dask"
@@ -25,11 +25,11 @@ GONE_TIMEOUT_S = 45.0  # Slurm kills what ignores its first signal after KillWai
 
 def report(arguments: argparse.Namespace) -> int:
     """Write the report page of a study."""
-    from phasecube.analysis.report import write_report
+    from phasecube.analysis.report.page import write_report
 
     study = _with_plan(arguments)
     if arguments.dask == "slurm":
-        from phasecube.analysis.dask_cluster import workers_on_slurm
+        from phasecube.analysis.cube.dask_cluster import workers_on_slurm
 
         settings = _settings(study)
         jobs = _worker_jobs(study, settings, arguments.dask_workers)
@@ -48,7 +48,7 @@ def report(arguments: argparse.Namespace) -> int:
 
 def export(arguments: argparse.Namespace) -> int:
     """Write a study as NetCDF or Parquet."""
-    from phasecube.analysis.export import export
+    from phasecube.analysis.cube.export import export
 
     study, curves, vectors = _with_plan(arguments), arguments.curves, arguments.vectors
     print(export(study, arguments.target, curves=curves, vectors=vectors))
@@ -76,7 +76,7 @@ def _settings(study: Path) -> SlurmSettings:
 
 def _worker_jobs(study: Path, settings: SlurmSettings, n: int) -> WorkerJobs:
     """Return the jobs of dask workers: as a task of the study, without its GPUs."""
-    from phasecube.analysis.dask_cluster import WorkerJobs
+    from phasecube.analysis.cube.dask_cluster import WorkerJobs
 
     return WorkerJobs(
         n=n,

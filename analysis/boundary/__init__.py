@@ -1,0 +1,1 @@
+"""Where something stops to hold: between cells, along another axis, refined, rough."""

@@ -1,0 +1,1 @@
+"""Entropy collapse of policies: when, at which price, under which algorithm."""

@@ -1,0 +1,1 @@
+"""Numbers with intervals: medians of censored times, shares, regressions, jumps."""

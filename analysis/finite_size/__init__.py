@@ -1,0 +1,1 @@
+"""Transitions of several sizes laid upon each other."""

@@ -1,0 +1,1 @@
+"""One axis, or the steps, as lines with intervals."""

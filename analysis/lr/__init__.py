@@ -1,0 +1,1 @@
+"""Learning rates: which are stable, which are best, and where an instability comes."""

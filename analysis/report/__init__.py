@@ -1,0 +1,1 @@
+"""The page of a study: maps, plots, captions, what speaks against them."""

@@ -1,0 +1,1 @@
+"""Searched studies: what was tried, and the lineage of a population."""
