@@ -78,6 +78,18 @@ def add_cautions(figure: Figure, cautions: Iterable[Caution]) -> None:
         )
 
 
+def plain_ticks(axis: Any, low: float, high: float) -> None:
+    """Let a side of less than two decades read 0.2 and not 2 x 10^-1, with ticks enough."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    if high >= 100 * low:
+        return
+    subs = (1, 1.5, 2, 3, 4, 5, 7) if high < 5 * low else (1, 2, 5)
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
+
+
 def save(figure: Figure, stem: Path) -> tuple[Path, Path]:
     """Write stem.pdf and stem.png (300 dpi), byte for byte the same for the same figure."""
     stem.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from phasecube.analysis.labels import tick_labels
 from phasecube.analysis.lines.line_figures import DASHES, MARKERS, line_colours
-from phasecube.analysis.print_style import add_caption, styled
+from phasecube.analysis.print_style import add_caption, plain_ticks, styled
 
 if TYPE_CHECKING:
     from phasecube.analysis.boundary.law_plot import Line
@@ -46,6 +46,7 @@ def law_figure(
         if len(width_W) <= 10:
             axes.set_xticks(width_W, tick_labels(int(v) if v.is_integer() else v for v in width_W))
             axes.set_xticks([], minor=True)
+        plain_ticks(axes.yaxis, *axes.get_ylim())
         axes.spines[["top", "right"]].set_visible(False)
         if title:
             axes.set_title(title)

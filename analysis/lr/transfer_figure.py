@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from phasecube.analysis.lines.line_figures import MARKERS, line_colours
 from phasecube.analysis.print_style import add_caption, styled
 
 Floats = npt.NDArray[np.float64]
+MOST_COLUMNS = 3  # of a page in print
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,23 @@ def transfer_figure(
     lr_label, loss_label, x_label = labels
     with styled():
         n = len(panels)
-        figure = Figure(figsize=(min(7.2, 2.2 * (n + 1) + 0.6), 2.7), layout="constrained")
-        grid = figure.subplots(1, n + 1, squeeze=False)[0]
+        n_columns = min(n + 1, MOST_COLUMNS)
+        n_rows = math.ceil((n + 1) / n_columns)
+        size = (2.2 * n_columns + 0.6, 2.5 * n_rows + 0.2)
+        figure = Figure(figsize=size, layout="constrained")
+        grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+        for unused in grid[n + 1 :]:
+            unused.remove()
+        grid = grid[: n + 1]
+        for axes in grid[1:n]:
+            axes.sharey(grid[0])  # before anything is drawn: the range is that of all
         colours = line_colours(len(x_X))
         for axes, panel in zip(grid, panels, strict=False):
             _draw_losses(axes, panel, lr_L, names, colours)
             axes.set_xscale("log")
             if log:
                 axes.set_yscale("log")
-            if axes is not grid[0]:
-                axes.sharey(grid[0])
-                axes.tick_params(labelleft=False)
+            axes.tick_params(labelleft=axes.get_subplotspec().is_first_col())
             axes.set_xlabel(lr_label)
             axes.set_title(f"{by} = {panel.label}" if by else "")
         grid[0].set_ylabel(textwrap.fill(loss_label, 40))

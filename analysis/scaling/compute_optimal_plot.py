@@ -70,6 +70,7 @@ def _plots(
                 found.table.assign(**where),
                 partial(figure, optimal, found, measured),
                 _once([*points.cautions, *found.cautions]),
+                fixed=where,
             )
     of_fit = fit.cautions if fit is not None else points.cautions
     beyond = [c for flop in options.at for c in (asked_beyond(fit, flop) if fit else ())]
@@ -80,6 +81,7 @@ def _plots(
         optimal.table(options.at or _decades(optimal)).assign(**where),
         partial(optimal_figures.comparison_figure, optimal),
         _once([*of_fit, *said, *optimal.cautions, *beyond]),
+        fixed=where,
     )
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from phasecube.analysis.print_style import INCH_MM, add_caption, styled
+from phasecube.analysis.print_style import INCH_MM, add_caption, plain_ticks, styled
 from phasecube.analysis.scaling.statement import Statement
 
 if TYPE_CHECKING:
@@ -111,18 +111,6 @@ def line_figure(statement: Statement, x_text: str, y_text: str, *, title: str = 
             axes.set_title(title)
         add_caption(figure, " ".join(_numbers(statement)))
     return figure
-
-
-def plain_ticks(axis: Any, low: float, high: float) -> None:
-    """Let a side of less than two decades read 0.2 and not 2 x 10^-1, with ticks enough."""
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    if high >= 100 * low:
-        return
-    subs = (1, 1.5, 2, 3, 4, 5, 7) if high < 5 * low else (1, 2, 5)
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
 
 
 def _numbers(statement: Statement) -> list[str]:

@@ -56,7 +56,7 @@ def _plot(
     name = f"scaling_law_{options.measure}_{place}"
     caption = " ".join(filter(None, statement.facts()))
     table = _table(statement, where)
-    return Plot(name, heading, caption, table, figure, statement.cautions)
+    return Plot(name, heading, caption, table, figure, statement.cautions, fixed=where)
 
 
 def _table(statement: Statement, where: Mapping[str, Any]) -> pd.DataFrame:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from phasecube.analysis.print_style import INCH_MM, add_caption, styled
+from phasecube.analysis.print_style import INCH_MM, add_caption, plain_ticks, styled
 from phasecube.analysis.scaling.compute_optimal import ComputeOptimal
-from phasecube.analysis.scaling.figure import plain_ticks
 from phasecube.analysis.scaling.law import Floats
 from phasecube.analysis.scaling.optimum import Optimum
 
