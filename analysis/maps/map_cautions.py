@@ -15,9 +15,13 @@ from phasecube.analysis.labels import format_value, long_name
 from phasecube.analysis.lines.arranged import Bundle
 from phasecube.analysis.maps.phase_diagram import MapAxis, Panel
 from phasecube.analysis.report.study_cautions import MANY_DIVERGED, SEED
+from phasecube.engine.params import RunParams
 from phasecube.engine.record import Outcome
 
 Floats = npt.NDArray[np.float64]
+# Of these a best value is sought; a loss that falls to the largest width has no edge to widen.
+GIVEN = {"seed", "steps", "dtype", "parent_trial", "branch_step"}
+TUNED = frozenset(RunParams.model_fields) - GIVEN
 FEWEST_PLACES = 3  # an axis of two values is all edge
 # What a measure's name says of which end is good; of any other none is.
 SMALL_IS_GOOD = {"loss", "error", "mse", "perplexity", "regret", "nll", "risk"}
@@ -145,9 +149,9 @@ def _numbers(places: Sequence[object]) -> Floats | None:
 def _edge(
     profile: Floats, at: Floats, side: MapAxis, end: str, words: str, where: str = ""
 ) -> list[Caution]:
-    """Judge the best value at each place of an axis; infinite where there is none."""
+    """Judge the best value at each place of a tuned axis; infinite where there is none."""
     known = np.isfinite(profile)
-    if np.unique(at[known]).size < FEWEST_PLACES:
+    if side.name not in TUNED or np.unique(at[known]).size < FEWEST_PLACES:
         return []
     sign = 1.0 if end == "least" else -1.0
     best = (sign * profile[known]).min()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from packs import assert_same_bits_alone, grid, train
 
-from phasecube.analysis.scaling.optimum import by_envelope
+from phasecube.analysis.scaling.envelope import by_envelope
 from phasecube.engine.experiments.spectral_law import SpectralLaw, SpectralLawParams
 from phasecube.engine.tasks.spectral_law import (
     excess_loss,
