@@ -136,17 +136,6 @@ def _profile_interval(fit: Fit, name: str, confidence: float) -> tuple[float, fl
     return ends[0], ends[1]
 
 
-def left_out(fit: Fit, feature: str, share: float = 0.2) -> tuple[Floats, Floats]:
-    """Return ln prediction less ln y of the largest rows, of a fit to all others, and where
-    they lie: what the law is worth beyond its data."""
-    size_N = fit.points.features[feature]
-    cut = np.quantile(size_N, 1 - share)
-    large_N = size_N > cut
-    whole = _objective(fit)
-    theta_P, _ = whole.rows(~large_N).minimised(fit.theta_P)
-    return whole.residual(theta_P)[large_N], size_N[large_N]
-
-
 def extrapolation_cautions(fit: Fit, **features: float) -> list[Caution]:
     """Return a caution for each feature asked for at over 100 times what was fitted."""
     found = []

@@ -16,17 +16,16 @@ from phasecube.analysis.scaling.compute_optimal import (
     compute_optimal,
 )
 from phasecube.analysis.scaling.fit import Fit
+from phasecube.analysis.scaling.foretold import LARGEST_SHARE, foretold
 from phasecube.analysis.scaling.law import CHINCHILLA
 from phasecube.analysis.scaling.optimum import Optimum, asked_beyond, interval_of
 from phasecube.analysis.scaling.resampled import (
     Resampled,
     extrapolation_cautions,
-    left_out,
     resampled,
 )
 from phasecube.engine.errors import StudyError
 
-LARGEST_SHARE = 0.2
 HOPPED = 0.02
 FEW_RUNS = 2  # a parameter
 NO_FLOOR_SHARE = 0.025  # of the resamples: the interval of the floor ends at none
@@ -218,9 +217,9 @@ def stated(
             cautions += asked_beyond(fit, place)
         elif len(fit.law.features) == 1:
             cautions += extrapolation_cautions(fit, **{fit.law.features[0]: place})
-    residual, _ = left_out(fit, _size(fit), LARGEST_SHARE)
-    worst = float(np.abs(residual).max()) if len(residual) else float("nan")
-    return Statement(fit, again, optimal, worst, tuple(at), tuple(dict.fromkeys(cautions)))
+    largest = foretold(fit, _size(fit))
+    cautions += largest.cautions
+    return Statement(fit, again, optimal, largest.worst, tuple(at), tuple(dict.fromkeys(cautions)))
 
 
 def _of_resamples(fit: Fit, again: Resampled | None) -> list[Caution]:

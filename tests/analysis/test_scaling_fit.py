@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ from scipy import optimize
 
 from phasecube.analysis.scaling.envelope import by_envelope
 from phasecube.analysis.scaling.fit import fit_law
+from phasecube.analysis.scaling.foretold import foretold
 from phasecube.analysis.scaling.law import CHINCHILLA, KAPLAN, LAWS, POWER_WITH_FLOOR, Law
 from phasecube.analysis.scaling.objective import Objective
 from phasecube.analysis.scaling.optimum import by_surface, spread
 from phasecube.analysis.scaling.points import Points, points_of
 from phasecube.analysis.scaling.profiles import by_profiles
-from phasecube.analysis.scaling.resampled import left_out, profile_interval, resampled
+from phasecube.analysis.scaling.resampled import profile_interval, resampled
 from phasecube.engine.errors import StudyError
 
 # 245 points read off a figure of Hoffmann et al. 2022; not ours to ship.
@@ -134,9 +136,23 @@ def test_rows_of_one_run_are_resampled_together() -> None:
 
 def test_the_largest_rows_are_foretold_from_the_others_where_the_law_holds() -> None:
     fit = fit_law(CHINCHILLA, rows_of(CHINCHILLA, noise=0.002))
-    residual, flop = left_out(fit, "C")
-    assert flop.min() > np.quantile(fit.points.features["C"], 0.75)
-    assert abs(residual).max() < 5 * 0.002 * np.sqrt(2)  # noise of the row, and as much of the fit
+    found = foretold(fit, "C")
+    assert found.size_L.min() > np.quantile(fit.points.features["C"], 0.75)
+    assert found.worst < 5 * 0.002 * np.sqrt(2)  # noise of the row, and as much of the fit
+    assert found.cautions == ()
+
+
+def test_a_law_that_holds_foretells_and_one_that_bends_at_its_end_does_not() -> None:
+    alarms = 0
+    for seed in range(40):
+        points = rows_of(CHINCHILLA, noise=0.005, seed=seed)
+        fit = fit_law(CHINCHILLA, points, starts=0)
+        alarms += len(foretold(fit, "C").cautions)
+        flop = points.features["C"]
+        bent = replace(points, y_N=points.y_N * np.where(flop > np.quantile(flop, 0.8), 1.03, 1.0))
+        found = foretold(fit_law(CHINCHILLA, bent, starts=0), "C").cautions
+        assert [c.name for c in found] == ["foretells_badly"]  # six times the scatter
+    assert alarms <= 1  # two of 40 at one in a thousand: 8 in 10,000
 
 
 def test_all_three_approaches_find_the_exponent_of_a_solvable_model() -> None:
