@@ -66,6 +66,22 @@ def test_an_address_of_another_machine_is_refused(
     assert "192.0.2.1:0 cannot be served" in said and "address of this machine" in said
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (("--port", 99_999), "takes a number from 0 to 65535, got 99999"),
+        (("--port", "x"), "takes a number from 0 to 65535, got x"),
+        (("--refresh", "x"), "takes seconds from 0.1 to 86400, got x"),
+    ],
+)
+def test_a_port_or_a_time_that_is_none_is_refused_with_what_is(
+    given: tuple[object, object], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "anywhere", *map(str, given)])
+    assert message in capsys.readouterr().err
+
+
 def test_without_panel_the_command_says_what_to_install(
     study: Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

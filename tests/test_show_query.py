@@ -188,6 +188,15 @@ def test_what_is_wrong_is_named_with_what_there_is(
     assert message in told(capsys, study, *arguments, code=1)
 
 
+@pytest.mark.parametrize("place", ["", "gone/all.csv"])
+def test_a_csv_that_cannot_be_written_is_named_with_what_to_do(
+    study: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = told(capsys, study, "--csv", tmp_path / place, code=1)
+    assert f"{tmp_path / place} cannot be written" in said and "a folder that exists" in said
+    assert not list(tmp_path.parent.glob("*.partial"))
+
+
 def test_without_a_question_show_is_what_it_was(
     study: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

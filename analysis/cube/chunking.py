@@ -14,6 +14,8 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from phasecube.engine.errors import StudyError
+
 STEPS_PER_CHUNK = 25  # of the cube: one step of one measure is one small file
 CHUNK_BYTES = 64 * 2**20  # of a chunk before compression, and of a dask array's
 TASK_BYTES = 16 * 2**20  # smaller chunks of the cube are read together: a task costs 0.3 ms
@@ -78,13 +80,32 @@ def in_chunks(ds: xr.Dataset, sizes: Mapping[str, int] | Literal["auto"]) -> xr.
     """Return the study with its curves as dask arrays; `sizes` by dim, or "auto".
 
     "auto" of a cube: the chunks on disk, joined along the steps up to TASK_BYTES. Of rows: blocks
-    of neighbouring cells with all their steps, CHUNK_BYTES of the measure that has most.
+    of neighbouring cells with all their steps, CHUNK_BYTES of the measure that has most. Raises
+    StudyError for what is neither.
     """
     names = curves_of(ds)
     if sizes != "auto":
+        _check_sizes(sizes, {str(dim) for n in names for dim in ds[n].dims})
         return ds.assign({n: ds[n].chunk(_of_dims(sizes, ds[n].dims)) for n in names})
     cells = _cells_of_rows([ds[n].variable for n in names])
     return ds.assign({n: ds[n].chunk(_automatic(ds[n].variable, cells)) for n in names})
+
+
+def _check_sizes(sizes: object, dims: set[str]) -> None:
+    takes = 'chunks are "auto" or sizes by dim, as {"lr": 10, "step": -1}'
+    if not isinstance(sizes, Mapping):
+        raise StudyError(f"{takes}; got {sizes!r}")
+    unknown = [str(dim) for dim in sizes if dim not in dims]
+    if unknown:
+        raise StudyError(f"no measure has the dim {', '.join(unknown)}; {_named(dims)}")
+    for dim, n in sizes.items():
+        is_whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
+        if not is_whole or (n < 1 and n != -1):
+            raise StudyError(f"{takes}; a size is from 1 on, or -1: all. {dim} has {n!r}")
+
+
+def _named(dims: set[str]) -> str:
+    return f"there are {', '.join(sorted(dims)) or 'none'}"
 
 
 def _of_dims(sizes: Mapping[str, int], dims: Sequence[Hashable]) -> dict[Hashable, int]:

@@ -110,9 +110,10 @@ class RowsBackend(BackendEntrypoint):
         store = Store(study / STORE)
         # First: what it vouches for is there.
         status_RF, lost = vouched_status(store, store.read_status())
+        digest = plan_digest(study)  # first: of a plan replaced meanwhile no cube looks current
         plan = read_plan(study / PLAN)
         ds = frame(plan, store, status_RF)
-        ds.attrs["plan_digest"] = plan_digest(study)
+        ds.attrs["plan_digest"] = digest
         ds.attrs["status_digest"] = status_digest(status_RF)
         ds = with_cautions(ds, lost)
         dropped = [drop_variables] if isinstance(drop_variables, str) else drop_variables

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +18,7 @@ def add_looking(command: Command) -> None:
 
     watch = command("watch", "looking:watch", "status again and again while a study runs")
     _study(watch)
-    watch.add_argument("--every", type=float, default=2.0, metavar="SECONDS")
+    watch.add_argument("--every", type=_seconds, default=2.0, metavar="SECONDS")
 
     show = command("show", "looking:show", "a study's axes and outcomes, one trial, or a query")
     _study(show)
@@ -49,7 +50,7 @@ def add_looking(command: Command) -> None:
     serve = command("serve", "serving:serve", "live maps of a study in your browser")
     _study(serve)
     serve.add_argument(
-        "--port", type=int, default=5006, metavar="N", help="0: any that is free (default 5006)"
+        "--port", type=_port, default=5006, metavar="N", help="0: any that is free (default 5006)"
     )
     serve.add_argument("--address", default="127.0.0.1", help="default: this machine alone")
     serve.add_argument(
@@ -60,10 +61,19 @@ def add_looking(command: Command) -> None:
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not 0.1 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"takes seconds from 0.1 on, got {text}")
+        raise argparse.ArgumentTypeError(f"takes seconds from 0.1 to 86400, got {text}")
     return value
+
+
+def _port(text: str) -> int:
+    if not (text.isdecimal() and int(text) <= 65_535):
+        raise argparse.ArgumentTypeError(f"takes a number from 0 to 65535, got {text}")
+    return int(text)
 
 
 def _study(parser: argparse.ArgumentParser) -> None:

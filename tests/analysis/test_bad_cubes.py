@@ -24,6 +24,7 @@ from phasecube.analysis.report.study_cautions import study_cautions
 from phasecube.engine.errors import StoreError, StudyError
 from phasecube.engine.record import Outcome
 from phasecube.engine.store import Store
+from phasecube.sweeps import plan as plan_module
 
 N_TRIALS = 48
 
@@ -336,6 +337,22 @@ def test_a_cube_replaced_while_it_is_opened_is_opened_again(
     ds = open_study(study)
     assert len(seen) == 2 and names(ds) == []
     xr.testing.assert_identical(ds.load(), rows_of(study).load())
+
+
+def test_a_cube_of_a_plan_replaced_while_it_was_read_is_not_current(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_plan = plan_module.read_plan
+
+    def replaced_after(path: Path) -> object:
+        plan = read_plan(path)
+        path.write_bytes(path.read_bytes() + b"of another plan")
+        return plan
+
+    shutil.rmtree(study / "cube.zarr")
+    monkeypatch.setattr(plan_module, "read_plan", replaced_after)
+    consolidate(study)
+    assert not is_current(study)
 
 
 def test_a_cube_that_never_stands_still_gives_way_to_the_rows(

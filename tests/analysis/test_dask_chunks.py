@@ -27,6 +27,7 @@ from phasecube.analysis.cube.row_values import RowValues
 from phasecube.analysis.cube.step_bins import quantiles
 from phasecube.analysis.lines.slices import value_at
 from phasecube.analysis.order_parameters import final_value
+from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
 from phasecube.engine.store import Store
 
@@ -120,6 +121,21 @@ def test_a_median_of_every_curve_of_a_million_trials_is_a_small_graph(as_rows: b
     assert n_chunks == 12 * 13
     for found in (by_dask.median("seed"), quantiles(by_dask, "seed", [0.25, 0.5, 0.75])):
         assert len(found.__dask_graph__()) <= 12 * n_chunks
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ("all", "got 'all'"),
+        (3, "got 3"),
+        ({"lrr": 3}, "no measure has the dim lrr; there are a, "),
+        ({"step": 0}, "step has 0"),
+        ({"step": True}, "step has True"),
+    ],
+)
+def test_chunks_that_mean_nothing_are_refused(sizes: Any, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        in_chunks(million(("step", 200), dims={"a": 3, "b": 2}), sizes)
 
 
 def test_automatic_chunks_hold_no_more_bytes_than_promised() -> None:

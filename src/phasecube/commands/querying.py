@@ -162,7 +162,12 @@ def _write(table: pd.DataFrame, target: str, notes: list[str]) -> None:
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         table.to_csv(partial, index=False)
-        partial.rename(path)
+        partial.replace(path)
+    except OSError as error:
+        raise StudyError(
+            f"{path} cannot be written: {error.strerror or error}; name a file in a folder that "
+            "exists, can be written to and has room"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     print(f"{path}: {len(table):,} rows")
