@@ -20,6 +20,7 @@ DELTA = 1e-3  # Hoffmann et al. 2022
 STARTS = 12  # at random, to see how many find the minimum
 SAME = 1e-3  # relative: ends of searches whose objectives differ by less are one
 FEW_PER_PARAMETER = 3
+NARROW = 2  # rows more than parameters: resamples of so few often hold no more than parameters
 FEW_CONVERGE = 0.1
 ILL_CONDITIONED = 1e14  # of J'J in units of each parameter: half of float64's digits are lost
 FAR_OUT = 10.0  # robust standard deviations
@@ -70,7 +71,8 @@ def fit_law(
     values = values_of(law, theta_P)
     n, p = len(points), len(law.names)
     if n < FEW_PER_PARAMETER * p:
-        cautions.append(Caution("few_points", f"{n} rows for {p} parameters"))
+        narrow = ": resampled intervals are too narrow" if n - p <= NARROW else ""
+        cautions.append(Caution("few_points", f"{n} rows for {p} parameters{narrow}"))
     if share < FEW_CONVERGE:
         cautions.append(
             Caution(

@@ -28,6 +28,7 @@ STEP = "step"
 TRAINED = "steps_trained"  # of the record that counts, in the expressions of declared counts
 RUN = "run"  # the trial a row is of
 CELL = "cell"
+FEATURE = " (feature)"
 DECAYING = ("cosine",)  # schedules under which a run half way is no run of half the length
 TOLD = frozenset({"half_a_study", "one_seed", "older_cube", "several_versions"})
 Records = Literal["last", "all"]
@@ -89,9 +90,9 @@ def rows_of(ds: xr.Dataset, asked: Asked) -> Points:
         raise StudyError(f"no trial has a value of {asked.measure} yet")
     fixed = json.loads(ds.attrs.get("fixed", "{}"))
     for name, text in features.items():
-        rows[f"feature {name}"] = _evaluated(_expression(text), text, rows, fixed)
+        rows[_column(name)] = _evaluated(_expression(text), text, rows, fixed)
     if every:
-        at_none = (rows[[f"feature {n}" for n in features]] == 0).any(axis=1) & (rows[STEP] == 0)
+        at_none = (rows[[_column(n) for n in features]] == 0).any(axis=1) & (rows[STEP] == 0)
         rows = rows.loc[~at_none].reset_index(drop=True)
         if fixed.get("schedule") in DECAYING:
             cautions.append(
@@ -103,7 +104,7 @@ def rows_of(ds: xr.Dataset, asked: Asked) -> Points:
             )
     _check_y(rows, asked.measure, dims)
     found = points_of(
-        rows, "y", {name: f"feature {name}" for name in features}, run=RUN, keep_repeated=True
+        rows, "y", {name: _column(name) for name in features}, run=RUN, keep_repeated=True
     )
     declared = asked.features is None
     convention = Convention(asked.count if declared else "", "exact" if "C" in features else "6ND")
@@ -144,6 +145,11 @@ def _values(
         values, dim = recorded(ds, asked.measure)
         trained = values[dim].where(values.notnull()).max(dim)
     return final.assign_coords({TRAINED: trained}), cell_dims, cautions
+
+
+def _column(feature: str) -> str:
+    """Return the column of a feature; its name comes first, where no unit is read: M is D / N."""
+    return feature + FEATURE
 
 
 def _of_the_study(ds: xr.Dataset) -> list[Caution]:
@@ -191,7 +197,7 @@ def _evaluated(
     known = {**fixed, **{str(c): None for c in rows.columns if c not in own}}
     unknown = [name for name in expression.names if name not in known]
     if unknown:
-        told = sorted(k for k in known if not k.startswith("feature ") and k != TRAINED)
+        told = sorted(k for k in known if not k.endswith(FEATURE) and k != TRAINED)
         raise StudyError(f"{text!r} reads {', '.join(unknown)}; here there are {', '.join(told)}")
     read = [name for name in expression.names if name in rows.columns]
     constants = {name: fixed[name] for name in expression.names if name not in read}

@@ -105,11 +105,10 @@ def comparison_figure(optimal: ComputeOptimal) -> Figure:
                 flop_L, _sizes(o, flop_L), linestyle=dashes, color=color, label=NAMES[o.approach]
             )
             _band(left, o, flop_L, color)
-            error = np.array([[o.exponent - o.low], [o.high - o.exponent]])
-            right.errorbar(
-                o.exponent, -place, xerr=error if np.isfinite(error).all() else None,
-                fmt=mark, ms=4, color=color, capsize=2, linewidth=0.9,
-            )  # fmt: skip
+            right.plot(o.exponent, -place, mark, ms=4, color=color)
+            if np.isfinite([o.low, o.high]).all():
+                # Of few resamples the exponent itself may lie outside.
+                right.plot([o.low, o.high], [-place, -place], "|-", color=color, linewidth=0.9)
         left.set(xscale="log", yscale="log", xlabel=COMPUTE, ylabel="best parameters N*")
         left.legend(frameon=False)
         right.set(xlabel="exponent a of N* ~ C^a, 95 % interval")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -158,15 +159,25 @@ def asked_beyond(fit: Fit, flop: float) -> list[Caution]:
 
 
 def spread(found: Sequence[Optimum]) -> Caution | None:
-    """Return a caution where the approaches' exponents differ by more than their intervals."""
-    exponents = [o.exponent for o in found]
-    apart = max(exponents) - min(exponents)
-    widest = max((o.high - o.low for o in found if np.isfinite(o.high - o.low)), default=0.0)
-    if len(found) < 2 or apart <= widest:
+    """Return a caution where two approaches' exponents differ by more than both intervals."""
+    # Pair by pair: one approach that is told badly does not hide that two others disagree.
+    apart = max(
+        (
+            abs(one.exponent - other.exponent)
+            for one, other in combinations(found, 2)
+            if abs(one.exponent - other.exponent) > max(_width(one), _width(other))
+        ),
+        default=None,
+    )
+    if apart is None:
         return None
     listing = ", ".join(f"{o.approach} {o.exponent:.3f}" for o in found)
     return Caution(
         "approaches_disagree",
-        f"{listing}: {apart:.3f} apart, more than the widest interval; one of the forms is wrong "
-        "here",
+        f"{listing}: {apart:.3f} apart, more than the wider of two intervals; one of "
+        "the forms is wrong here",
     )
+
+
+def _width(o: Optimum) -> float:
+    return o.high - o.low if np.isfinite(o.high - o.low) else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from phasecube.analysis.scaling.table import numbers, place_of, read_table
 from phasecube.engine.errors import StudyError
 
 GAP = 1e3  # between neighbouring sizes: some are in thousands or millions, others are not
-TOKENS_A_PARAMETER = (1e-3, 1e7)  # beyond, one of the two is in another unit
+TOKENS_A_PARAMETER = (0.1, 1e6)  # beyond, one of the two is in another unit: M and B are .02
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,13 @@ def _columns(
     else:
         y_column = Column(y)
     given = {name: Column(c, unit_of(c)) for name, c in features.items()}
-    return {"y": Column(y_column.name), **(given or features_found(header, needed))}
+    columns = {"y": Column(y_column.name), **(given or features_found(header, needed))}
+    for one, other in combinations(columns, 2):
+        if columns[one].name == columns[other].name:
+            raise StudyError(
+                f"{one} and {other} are both column {columns[one].name!r}: name a column for each"
+            )
+    return columns
 
 
 def _known(header: Sequence[str], columns: Sequence[str]) -> None:
@@ -248,6 +255,12 @@ def _completed(values: pd.DataFrame, cautions: list[Caution]) -> pd.DataFrame:
             )
         if off:
             said.append(f"{off} rows have C over 100 times further from 6 N D than the others")
+    said += [
+        f"the least {name} is {values[name].min():.3g}, less than one: is it in thousands, "
+        "millions or billions?"
+        for name in sorted({"N", "D"} & has)
+        if values[name].min() < 1
+    ]
     if {"N", "D"} <= set(values.columns):
         values = values.assign(M=values["D"] / values["N"])
         middle = float(np.median(values["M"]))

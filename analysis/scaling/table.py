@@ -42,6 +42,8 @@ def read_table(path: Path | str) -> pd.DataFrame:
         raise StudyError(
             f"{path} has no header: line {skipped + 1} is numbers; write the columns' names above"
         )
+    if delimiter is not None:
+        _no_longer_rows(path, lines, skipped, delimiter)
     try:
         frame = pd.read_csv(
             io.StringIO("\n".join(lines[skipped:])),
@@ -52,6 +54,7 @@ def read_table(path: Path | str) -> pd.DataFrame:
             skipinitialspace=True,
             skip_blank_lines=False,
             index_col=False,
+            usecols=range(len(header)) if delimiter else None,
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise StudyError(f"{path} cannot be read as CSV: {str(error).strip()}") from error
@@ -122,6 +125,20 @@ def _delimiter(header: str) -> str | None:
     return None if len(bare.split()) > 2 else ","
 
 
+def _no_longer_rows(path: Path | str, lines: list[str], header: int, delimiter: str) -> None:
+    """Raise StudyError for a row with more values than names: pandas would drop the last ones."""
+    rows = csv.reader(lines[header:], delimiter=delimiter, skipinitialspace=True)
+    n_names = len(next(rows))
+    for row in rows:
+        # Spreadsheets end lines with delimiters: what is empty is lost without harm.
+        if any(value.strip() for value in row[n_names:]):
+            raise StudyError(
+                f"{path} cannot be read as CSV: line {header + rows.line_num} has {len(row)} "
+                f"values and the header {n_names} names; are there decimal or thousands commas in "
+                "a table of commas? Write numbers with a point, or quote them"
+            )
+
+
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -158,4 +175,7 @@ def _no_number(frame: pd.DataFrame, column: str, row: int, text: str) -> str:
     where = place_of(frame, row)
     if text == column:
         return f"{where} is the header again: are these two files in one? Take that line out"
-    return f"column {column!r} holds {text!r} in {where}, which is no number"
+    return (
+        f"column {column!r} holds {text!r} in {where}, which is no number; leave it "
+        "empty, and its row is left out and counted"
+    )

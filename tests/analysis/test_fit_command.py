@@ -68,6 +68,13 @@ def test_its_figure_is_written_and_warnings_stand_in_it(
         (["--law", "power"], "no column is called as x would be; the table has 'size', 'tokens'"),
         (["--feature", "N"], "--feature 'N' is not NAME=COLUMN"),
         (["--feature", "N=size"], "chinchilla needs N, D; say which column is D"),
+        (["--feature", "N=tokens", "--feature", "D=tokens"], "N and D are both column 'tokens'"),
+        (
+            ["--law", "kaplan", "--feature", "N=size", "--feature", "D=tokens", "--at", "1e22"],
+            "--at asks for the compute-optimal size, which --law chinchilla answers",
+        ),
+        (["--law", "kaplan", "--approach", "surface"], "--approach asks for the compute-optimal"),
+        (["--resamples", "1"], "--resamples 1 has no spread"),
         (["--feature", "N=sise"], "no column 'sise'; the table has 'size', 'tokens'"),
     ],
 )

@@ -10,11 +10,13 @@ import pandas as pd
 import pytest
 from scipy import optimize
 
+from phasecube.analysis.scaling.compute_optimal import compute_optimal
 from phasecube.analysis.scaling.envelope import by_envelope
 from phasecube.analysis.scaling.fit import fit_law
 from phasecube.analysis.scaling.foretold import foretold
 from phasecube.analysis.scaling.law import CHINCHILLA, KAPLAN, LAWS, POWER_WITH_FLOOR, Law
 from phasecube.analysis.scaling.objective import Objective
+from phasecube.analysis.scaling.optimal_figures import comparison_figure
 from phasecube.analysis.scaling.optimum import by_surface, spread
 from phasecube.analysis.scaling.points import Points, points_of
 from phasecube.analysis.scaling.profiles import by_profiles
@@ -190,6 +192,26 @@ def test_approaches_that_disagree_beyond_their_intervals_are_told_of() -> None:
     assert spread([one]) is None
     told = spread([one, by_surface(fit_law(CHINCHILLA, _other_tokens(points)))])
     assert told is not None and told.name == "approaches_disagree"
+
+
+def test_an_approach_told_badly_does_not_hide_that_two_others_disagree() -> None:
+    points = rows_of(CHINCHILLA, noise=0.001)
+    fit = fit_law(CHINCHILLA, points)
+    one = by_surface(fit, resampled(fit, 40))
+    other = by_surface(fit_law(CHINCHILLA, _other_tokens(points)))
+    vague = replace(one, approach="envelope", low=-9.0, high=9.0)
+    assert spread([one, vague]) is None
+    assert spread([vague, one, other]) is not None
+
+
+def test_a_figure_is_drawn_where_an_exponent_lies_outside_its_interval() -> None:
+    points = rows_of(CHINCHILLA, noise=0.001)
+    optimal = compute_optimal(points, fit_law(CHINCHILLA, points), approaches=["surface"])
+    (surface,) = optimal.optima
+    outside = replace(surface, low=surface.exponent + 0.1, high=surface.exponent + 0.2)
+    figure = comparison_figure(replace(optimal, optima=(outside, surface)))
+    lines = [line.get_xdata() for line in figure.axes[1].lines]
+    assert [outside.low, outside.high] in [list(x) for x in lines]
 
 
 def _other_tokens(points: Points) -> Points:

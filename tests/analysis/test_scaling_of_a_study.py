@@ -7,7 +7,9 @@ import pytest
 import xarray as xr
 from synthetic_study import study_dataset
 
+from phasecube.analysis.scaling.fit import fit_law
 from phasecube.analysis.scaling.from_cube import points_from_cube
+from phasecube.analysis.scaling.law import POWER_WITH_FLOOR
 from phasecube.analysis.scaling.law_plot import Options, draw
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Outcome
@@ -34,6 +36,17 @@ def test_a_feature_that_reads_the_step_makes_every_record_a_row_of_its_trial() -
     found = points_from_cube(cube(), "loss", {"x": "width * (step + 1)"})
     assert len(found) == 30 and len(np.unique(found.run_N)) == 15
     assert set(found.features["x"]) == {w * s for w in WIDTHS for s in (1, 11)}
+
+
+def test_of_hardly_more_rows_than_parameters_the_intervals_are_not_vouched_for() -> None:
+    points = points_from_cube(cube(), "loss", {"x": "width"}, average=("seed",))
+    few = {c.name: c.message for c in fit_law(POWER_WITH_FLOOR, points).cautions}["few_points"]
+    assert few == "5 rows for 3 parameters: resampled intervals are too narrow"
+
+
+def test_a_feature_called_as_a_unit_is_told_in_none() -> None:
+    found = points_from_cube(cube(), "loss", {"C": "width ** 2", "M": "width"})
+    assert sorted(set(found.features["M"])) == WIDTHS
 
 
 def test_the_law_of_a_study_is_found_and_drawn_with_its_numbers() -> None:

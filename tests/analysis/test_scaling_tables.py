@@ -92,6 +92,7 @@ def test_a_table_is_read_however_it_is_written(text: str | bytes, tmp_path: Path
         ("N,D,loss\n1e6,1e9,0\n2e6,1e9,3\n", "'loss' holds 0 in line 2: a power law needs"),
         ("N,D,loss\n1e6,1e9,-4\n2e6,1e9,3\n", "'loss' holds -4 in line 2"),
         ("N,D,loss\n1e6,1e9,4,4,4\n2e6,1e9,3\n3,3,3,3,3,3\n", "cannot be read as CSV"),
+        ("N,D,loss\n1e6,1e9,4\n1e6,2e9,3,9\n", "line 3 has 4 values and the header 3 names"),
         (b"\x89PNG\x00\x00\x00", "is no text; save the table as CSV"),
         (b"N,D,loss\n1,2,\xff\xfa\n", "is not UTF-8 at byte"),
         ("N,D,loss\nnan,1e9,4\n", "no row has a number in every column"),
@@ -138,8 +139,15 @@ def test_units_that_do_not_fit_each_other_are_told_of() -> None:
     assert "mixed_units" in names(points_of(table.assign(D=tokens / 1e9), "loss", columns))
     wrong = table.assign(C=np.where(np.arange(18) < 4, flop / 1e9, flop))
     assert "mixed_units" in names(points_of(wrong, "loss", {**columns, "C": "C"}))
+    in_units = table.assign(N=size / 1e6, D=tokens / 1e9)
+    assert "mixed_units" in names(points_of(in_units, "loss", columns))
     some = table.assign(N=np.where(np.arange(18) < 4, size / 1e6, size))
     assert "mixed_units" in names(points_of(some, "loss", columns))
+
+
+def test_delimiters_that_end_lines_of_a_spreadsheet_are_no_values(tmp_path: Path) -> None:
+    text = "N,D,loss\n1e6,1e9,4.0,\n2e6,2e9,3.5,\n3e6,3e9,3.2\n"
+    assert points_of(written(tmp_path, text)).y_N.tolist() == [4.0, 3.5, 3.2]
 
 
 def test_embeddings_are_added_or_taken_off_as_asked_and_said() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from phasecube.analysis.caution import Caution
+    from phasecube.analysis.scaling.law import Law
     from phasecube.analysis.scaling.statement import Statement
 
 
@@ -26,7 +27,7 @@ def fit(arguments: argparse.Namespace) -> int:
     from phasecube.analysis.scaling.statement import stated
 
     law = law_named(arguments.law)
-    _check(arguments)
+    _check(arguments, law)
     points = points_of(
         arguments.table,
         arguments.y,
@@ -56,8 +57,18 @@ def fit(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Raise StudyError for numbers that mean nothing here."""
+def _check(arguments: argparse.Namespace, law: Law) -> None:
+    """Raise StudyError for numbers that mean nothing here, and for what this law cannot answer."""
+    if law.name != "chinchilla":
+        asked = ["--approach"] if arguments.approach else []
+        asked += ["--at"] if arguments.at and len(law.features) > 1 else []
+        if asked:
+            raise StudyError(
+                f"{asked[0]} asks for the compute-optimal size, which --law chinchilla answers and "
+                f"{law.name} does not; leave {asked[0]} out, or take that law"
+            )
+    if arguments.resamples == 1:
+        raise StudyError("--resamples 1 has no spread; take 0 for none, or some hundreds")
     for name, value, least in (
         ("--resamples", arguments.resamples, 0),
         ("--drop-highest", arguments.drop_highest, 0),
