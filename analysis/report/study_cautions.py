@@ -109,12 +109,14 @@ def _diverged(outcome: xr.DataArray) -> Caution | None:
 def _failed(outcome: xr.DataArray) -> Caution | None:
     counts = {o: _n(outcome == o) for o in LOST}
     told = [f"{n:,} {o.name.lower().replace('_', ' ')}" for o, n in counts.items() if n]
+    flags = [f"--{o.name.lower().replace('_', '-')}" for o, n in counts.items() if n]
     if not told:
         return None
     return Caution(
         "failed_trials",
         f"{', '.join(told)}: faults of the code or the machine, no result of training; "
-        "`phasecube status STUDY` shows the last errors, `phasecube retry STUDY` runs them again",
+        "`phasecube status STUDY` shows the last errors, `phasecube retry STUDY "
+        f"{' '.join(flags)}` runs them again",
     )
 
 

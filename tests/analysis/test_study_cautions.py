@@ -91,6 +91,7 @@ def test_failed_trials_are_told_apart_from_those_without_memory() -> None:
     ds = with_outcome((0, 0), Outcome.FAILED)
     ds.outcome.values[1, 1] = Outcome.OUT_OF_MEMORY
     assert one(ds).startswith("failed_trials: 2 failed, 2 out of memory")
+    assert "`phasecube retry STUDY --failed --out-of-memory` runs them again" in one(ds)
 
 
 def test_engines_that_trained_rows_are_told_apart() -> None:
