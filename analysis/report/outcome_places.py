@@ -86,10 +86,13 @@ def outcome_sentence(counts: Mapping[Outcome, int]) -> str:
     """Return "288 trials planned: 270 done, 12 diverged, 6 not run."."""
     there = {o: n for o, n in counts.items() if n and o is not Outcome.NOT_PLANNED}
     planned = sum(there.values())
+    trials = f"{planned:,} trial{'' if planned == 1 else 's'}"
+    if planned == 1:
+        return f"{trials} planned, {in_words(*there)}."
     if len(there) == 1:
-        return f"{planned:,} trials planned, all {in_words(*there)}."
+        return f"{trials} planned, all {in_words(*there)}."
     told = ", ".join(f"{n:,} {in_words(o)}" for o, n in there.items())
-    return f"{planned:,} trials planned: {told or 'none'}."
+    return f"{trials} planned: {told or 'none'}."
 
 
 def _where(ds: xr.Dataset, outcome: xr.DataArray, wanted: Outcome) -> str:
