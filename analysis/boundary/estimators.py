@@ -163,6 +163,12 @@ def _found(
     """Return the boundary of the first row of counts, the others being resamples."""
     if method not in METHODS:
         raise StudyError(f"there is no estimator {method!r}; there are {', '.join(METHODS)}")
+    if side not in ("below", "above"):
+        raise StudyError(f"yes is 'below' or 'above', the side that it lies on; got {side!r}")
+    if scale not in (None, "log", "linear"):
+        raise StudyError(f"scale is 'log' or 'linear'; got {scale!r}")
+    if not 0 < confidence < 1:
+        raise StudyError(f"confidence lies between 0 and 1, as 0.95; got {confidence:g}")
     log = bool((at_A > 0).all()) if scale is None else scale == "log"
     if log and not (at_A > 0).all():
         raise StudyError(f"a logarithmic axis needs values above 0; there is {at_A.min():g}")
@@ -179,7 +185,7 @@ def _found(
     cell = (float(ends[good + 1]), float(ends[good + 2]))
     value, low, high = np.nan, *cell
     if good in (-1, len(at_A) - 1):
-        cautions = [_past(at_A, good, side)]
+        cautions = [_past(at_A, share_A, good, side)]
     else:
         at_B = METHODS[method](place_A, yes_BA, all_BA)
         # What a smooth curve says beyond the axis nobody asked.
@@ -221,7 +227,14 @@ def _interval(at_B: Floats, value: float, n: int, confidence: float) -> tuple[fl
     return value - wide * max(value - low, 0.0), value + wide * max(high - value, 0.0)
 
 
-def _past(at_A: Floats, good: int, side: str) -> Caution:
+def _past(at_A: Floats, share_A: Floats, good: int, side: str) -> Caution:
+    if good >= 0 and (share_A < 0.5).any():
+        other = "above" if side == "below" else "below"
+        return Caution(
+            "not_bracketed",
+            f"most members still answer the same at the last value, {at_A[-1]:g}, and others "
+            f"before it: widen the axis, or say yes = {other!r} if the yes lies {other}",
+        )
     beyond, end = ("above", at_A[-1]) if good >= 0 else ("below", at_A[0])
     answer = "the same" if side == "below" else "the other"
     return Caution(

@@ -73,7 +73,7 @@ def boundary_law(
     """Return the power law of boundaries of which boundary i lies in [low[i], high[i]].
 
     A `low` of 0 or a `high` of infinity is an end that is not known; `last_good` and `first_bad`
-    of `boundary.upper_boundary` are such ends. Rows with NaN are left out with a caution.
+    of `along_axis.upper_boundary` are such ends. Rows with NaN are left out with a caution.
     Boundaries must be independent: one row for each seed and width, and no seed whose
     boundaries lie all high.
 

@@ -7,7 +7,7 @@ Three questions that one word, "stable", would mix up:
 - locally_stable: a run that was started beside a minimum came back: its measure (a
   distance) is below its own first record.
 
-Each gives a boundary of its own (`boundary.upper_boundary`). On a quartic the last two end
+Each gives a boundary of its own (`along_axis.upper_boundary`). On a quartic the last two end
 at lr = 1 and the first at lr = 2.
 """
 

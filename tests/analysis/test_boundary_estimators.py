@@ -127,6 +127,9 @@ def test_the_order_of_the_values_does_not_matter() -> None:
         ([1, 2], [0.5, 0], [1, 1], {}, "whole numbers"),
         ([1, 2], [1, 0], [1, 1], {"method": "probit"}, "there are bracket, logistic, isotonic"),
         ([-1, 2], [1, 0], [1, 1], {"scale": "log"}, "there is -1"),
+        ([1, 2], [1, 0], [1, 1], {"scale": "ln"}, "scale is 'log' or 'linear'; got 'ln'"),
+        ([1, 2], [1, 0], [1, 1], {"yes": "up"}, "yes is 'below' or 'above'"),
+        ([1, 2], [1, 0], [1, 1], {"confidence": 95}, "confidence lies between 0 and 1"),
     ],
 )
 def test_input_that_cannot_be_a_boundary_is_refused_with_its_place(
@@ -134,6 +137,13 @@ def test_input_that_cannot_be_a_boundary_is_refused_with_its_place(
 ) -> None:
     with pytest.raises(StudyError, match=said):
         boundary_of(x, yes, n, **options)
+
+
+def test_a_yes_on_the_other_side_than_said_is_told_as_that() -> None:
+    found = boundary_of(GRID, np.where(GRID < 0.05, 0, 5), np.full(len(GRID), 5))
+    assert np.isnan(found.value)
+    (message,) = [c.message for c in found.cautions if c.name == "not_bracketed"]
+    assert "say yes = 'above'" in message and "at all values" not in message
 
 
 def test_the_map_of_learning_rates_takes_the_estimator_that_the_sweep_names() -> None:
