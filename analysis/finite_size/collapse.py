@@ -20,6 +20,7 @@ from phasecube.analysis.finite_size.cautions import cautions_of
 from phasecube.analysis.finite_size.curves import members_of_sizes
 from phasecube.analysis.finite_size.quality import Curves, n_compared, quality, seno_quality
 from phasecube.analysis.finite_size.search import least
+from phasecube.engine.errors import StudyError
 
 Floats = npt.NDArray[np.float64]
 _EXPONENTS = np.geomspace(0.1, 6.0, 16)  # 1 / nu at which a search begins
@@ -75,9 +76,15 @@ def finite_size_collapse(
     all sizes and places, as what one seed does there may go together; the interval is that of
     `confidence` of resamples, moved outwards for few members (`intervals.widened`).
 
-    Raises StudyError for fewer than 2 sizes, or fewer than 3 places with 2 members of one.
+    Raises StudyError for fewer than 2 sizes, or fewer than 3 places with 2 members of one, and
+    values that all are one.
     """
     members = members_of_sizes(size, x, values)
+    if np.nanmin(members.values_LXN) == np.nanmax(members.values_LXN):
+        raise StudyError(
+            f"every value is {np.nanmin(members.values_LXN):g}: there is no transition to lay upon "
+            "another; move the axis, or the threshold"
+        )
     curves = members.curves(np.ones((1, members.n_members)))
     point_P, least_s = fitted(curves, beta=beta)
     weight_BN = resample_counts(members.n_members, resamples, seed=seed)[1:]

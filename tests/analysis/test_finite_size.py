@@ -175,6 +175,11 @@ def test_the_analysis_takes_an_x_that_differs_from_size_to_size() -> None:
     assert plot.table.value.tolist() == pytest.approx(same.table.value.tolist())
 
 
+def test_values_that_never_change_have_no_transition() -> None:
+    with pytest.raises(StudyError, match="every value is 1: there is no transition"):
+        finite_size_collapse([8, 16], np.arange(5.0), np.ones((2, 5, 4)))
+
+
 def test_an_expectation_of_no_parameter_is_refused() -> None:
     with pytest.raises(StudyError, match="it has nu"):
         draw(study(), Options("right", "load", "dimension", threshold=0.5, expected={"nu": 2.0}))
