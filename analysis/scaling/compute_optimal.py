@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import numpy as np
 import pandas as pd
 
 from phasecube.analysis.caution import Caution
@@ -112,8 +111,3 @@ def compute_optimal(
     return ComputeOptimal(
         *(tuple(found), tuple(curve for _, curve in curves), rows, tuple(drawn), tuple(cautions))
     )
-
-
-def middle_budget(points: Points) -> float:
-    """Return the geometric middle of the rows' budgets."""
-    return float(np.exp(np.log(points.features["C"]).mean()))

@@ -125,7 +125,7 @@ def points_of(
     whose = frame[run].astype(str).to_numpy() if run else np.arange(len(frame)).astype(str)
     values["run"] = whose
     read += [f"run = {run!r}"] if run else []
-    kept = _kept(values, cautions, keep_repeated=keep_repeated)
+    kept = _kept(values, cautions, keep_repeated=keep_repeated, has_runs=run is not None)
     places = np.flatnonzero(kept)
     values, frame = values.iloc[places], frame.iloc[places]
     _positive(values, columns, frame)
@@ -204,7 +204,9 @@ def _counted(
     return values.assign(N=values["N"] + sign * embedding_N), f"{column!r} {how} in N"
 
 
-def _kept(values: pd.DataFrame, cautions: list[Caution], *, keep_repeated: bool) -> np.ndarray:
+def _kept(
+    values: pd.DataFrame, cautions: list[Caution], *, keep_repeated: bool, has_runs: bool
+) -> np.ndarray:
     bare = values.drop(columns="run")
     kept: np.ndarray = np.isfinite(bare.to_numpy(np.float64)).all(axis=1)
     if not kept.all():
@@ -213,7 +215,8 @@ def _kept(values: pd.DataFrame, cautions: list[Caution], *, keep_repeated: bool)
         )
     if not kept.any():
         raise StudyError("no row has a number in every column that is read")
-    twice = bare.duplicated().to_numpy() & kept
+    # Two runs may well end alike, with a loss of few digits.
+    twice = (values if has_runs else bare).duplicated().to_numpy() & kept
     if twice.any() and not keep_repeated:
         cautions.append(Caution("repeated_rows", f"{twice.sum()} rows occur before; left out"))
         kept &= ~twice

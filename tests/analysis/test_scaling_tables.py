@@ -381,3 +381,12 @@ def test_what_cannot_be_asked_of_a_table_is_named(
 ) -> None:
     assert main(["fit", str(public(tmp_path)), "--resamples", "0", *arguments]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_rows_that_are_alike_are_kept_where_they_are_of_different_runs() -> None:
+    table = pd.DataFrame(
+        {"N": [1e6, 1e6, 1e6], "D": [1e9, 1e9, 1e9], "loss": [3.1, 3.1, 3.1], "id": ["a", "b", "b"]}
+    )
+    features = {"N": "N", "D": "D"}
+    assert len(points_of(table, "loss", features, run="id")) == 2
+    assert len(points_of(table, "loss", features)) == 1
