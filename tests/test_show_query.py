@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import phasecube
+from phasecube.analysis.cube import chunking
 from phasecube.cli import main
 from phasecube.commands import querying
 from phasecube.engine.record import Outcome
@@ -161,7 +162,7 @@ def test_a_large_study_is_read_in_chunks_to_the_same_table(
 ) -> None:
     asked = (study, "--reduce", "seed:iqr", "--csv", "-")
     at_once = told(capsys, *asked)
-    monkeypatch.setattr(querying, "LAZY_BYTES", 0)
+    monkeypatch.setattr(chunking, "AT_ONCE_BYTES", 0)
     assert querying._opened(study).train_loss.chunks is not None
     assert told(capsys, *asked) == at_once
 

@@ -19,6 +19,7 @@ from phasecube.engine.errors import StudyError
 STEPS_PER_CHUNK = 25  # of the cube: one step of one measure is one small file
 CHUNK_BYTES = 64 * 2**20  # of a chunk before compression, and of a dask array's
 TASK_BYTES = 16 * 2**20  # smaller chunks of the cube are read together: a task costs 0.3 ms
+AT_ONCE_BYTES = 2**30  # of a study; a larger one is read in chunks
 STEP_DIMS = ("step", "vector_step")
 Window = tuple[slice, ...]
 
@@ -106,6 +107,11 @@ def _check_sizes(sizes: object, dims: set[str]) -> None:
 
 def _named(dims: set[str]) -> str:
     return f"there are {', '.join(sorted(dims)) or 'none'}"
+
+
+def within_memory(ds: xr.Dataset) -> xr.Dataset:
+    """Return the study, in chunks chosen for it where it is larger than AT_ONCE_BYTES."""
+    return in_chunks(ds, "auto") if ds.nbytes > AT_ONCE_BYTES else ds
 
 
 def _of_dims(sizes: Mapping[str, int], dims: Sequence[Hashable]) -> dict[Hashable, int]:

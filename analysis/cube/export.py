@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from phasecube.analysis.analyses import Request, requests
+from phasecube.analysis.cube.chunking import within_memory
 from phasecube.analysis.cube.long_tables import ROWS_PER_GROUP, write_curves, write_vectors
 from phasecube.analysis.cube.opened import PLAN, open_study
 from phasecube.analysis.cube.tree import as_tree
@@ -21,7 +22,6 @@ from phasecube.analysis.order_parameters import Seen, final_value
 from phasecube.engine.errors import StudyError
 from phasecube.engine.record import Engine, Outcome
 
-LAZY_BYTES = 2**30  # a study larger than this is read in chunks
 _ONSETS = [
     f"{n}{of}" for n in ("t_mem", "t_grok", "delay", "ratio") for of in ("", "_after", "_seen")
 ]
@@ -47,9 +47,7 @@ def export(
         )
     if curves and vectors:
         raise StudyError("one table holds curves or vectors; export them to two files")
-    ds = open_study(study)
-    if ds.nbytes > LAZY_BYTES:
-        ds = open_study(study, chunks="auto")
+    ds = within_memory(open_study(study))
     partial = target.with_name(f"{target.name}.{uuid4().hex}.partial")
     try:
         if target.suffix == ".nc":

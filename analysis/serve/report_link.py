@@ -15,7 +15,6 @@ from tornado.web import StaticFileHandler
 from phasecube.engine.errors import PhasecubeError
 
 FOLDER = "report"
-AT_ONCE = 2**30  # bytes of a study; above it the curves are reduced in chunks
 
 
 class ReportFiles(StaticFileHandler):
@@ -69,6 +68,7 @@ class ReportLink:
         return f"<a href='{FOLDER}/index.html' target='_blank'>the report of {at}</a>"
 
     def _written(self) -> str:
+        from phasecube.analysis.cube.chunking import AT_ONCE_BYTES
         from phasecube.analysis.cube.opened import open_study
         from phasecube.analysis.report.page import write_report
 
@@ -76,7 +76,7 @@ class ReportLink:
             return "another page is writing it just now"
         try:
             size = open_study(self._study).nbytes
-            write_report(self._study, chunks="auto" if size > AT_ONCE else None)
+            write_report(self._study, chunks="auto" if size > AT_ONCE_BYTES else None)
         except (PhasecubeError, OSError) as error:
             return f"it could not be written: {error}"
         finally:

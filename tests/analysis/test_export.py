@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from synthetic_study import jump, study_dataset
 from test_cube import SWEEP, fill, planned
 
+from phasecube.analysis.cube import chunking, long_tables
 from phasecube.analysis.cube import export as export_module
-from phasecube.analysis.cube import long_tables
 from phasecube.analysis.cube.export import export, trial_table, write_curves, write_netcdf
 from phasecube.analysis.cube.long_tables import write_vectors
 from phasecube.analysis.cube.opened import open_study
@@ -136,16 +136,15 @@ def test_a_study_larger_than_memory_is_exported_to_the_same_files(
     (tmp_path / "at_once").mkdir()
     for name, options in asked.items():
         export(study, tmp_path / "at_once" / name, **options)
-    monkeypatch.setattr(export_module, "LAZY_BYTES", 0)
+    monkeypatch.setattr(chunking, "AT_ONCE_BYTES", 0)
     monkeypatch.setattr(long_tables, "ROWS_PER_GROUP", 7)
-    opened = export_module.open_study
+    in_chunks = chunking.in_chunks
 
-    def in_chunks(path: Path, *, chunks: object = None) -> xr.Dataset:
-        assert chunks in (None, "auto")
-        small = {"step": 7, "vector_step": 1, "lr": 2, "seed": 3}
-        return opened(path, chunks=None if chunks is None else small)
+    def in_small_chunks(ds: xr.Dataset, sizes: object) -> xr.Dataset:
+        assert sizes == "auto"
+        return in_chunks(ds, {"step": 7, "vector_step": 1, "lr": 2, "seed": 3})
 
-    monkeypatch.setattr(export_module, "open_study", in_chunks)
+    monkeypatch.setattr(chunking, "in_chunks", in_small_chunks)
     for name, options in asked.items():
         export(study, tmp_path / name, **options)
         if name.endswith(".parquet"):

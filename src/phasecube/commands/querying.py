@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 N_SHOWN_ROWS = 50
 N_SHOWN_MEASURES = 4
-LAZY_BYTES = 2**30  # a study larger than this is read in chunks
 DIGITS = 6
 DIGEST_LETTERS = 12
 
@@ -99,10 +98,10 @@ def table_lines(table: pd.DataFrame) -> list[str]:
 
 
 def _opened(study: Path) -> xr.Dataset:
+    from phasecube.analysis.cube.chunking import within_memory
     from phasecube.api import open as open_study
 
-    ds = open_study(study)
-    return open_study(study, chunks="auto") if ds.nbytes > LAZY_BYTES else ds
+    return within_memory(open_study(study))
 
 
 def _selected(given: list[str]) -> dict[str, list[str]]:
